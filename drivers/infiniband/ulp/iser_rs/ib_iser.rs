@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! iSER initiator (RFC 7145): the driver. Policy only.
+
+#![deny(unsafe_code)]
+
+use kernel::prelude::*;
+
+module! {
+    type: IserModule,
+    name: "ib_iser_rs",
+    authors: ["The ib_iser_rs authors"],
+    description: "iSER (iSCSI Extensions for RDMA) initiator",
+    license: "GPL",
+}
+
+struct IserModule;
+
+impl kernel::Module for IserModule {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        rdma::hello();
+        iscsi::hello();
+        pr_info!(
+            "loaded (BHS {}, QP attributes {}, key {})\n",
+            iscsi::BHS_SIZE,
+            rdma::QP_INIT_ATTR_SIZE,
+            rdma::next_rkey(1)
+        );
+        Ok(Self)
+    }
+}
+
+impl Drop for IserModule {
+    fn drop(&mut self) {
+        pr_info!("unloaded\n");
+    }
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Locks that libiscsi and its transports share, and allocation scopes.
+ */
+
+#include <linux/lockdep.h>
+#include <linux/sched/mm.h>
+#include <linux/spinlock.h>
+
+void rust_helper_iser_spin_lock_bh(spinlock_t *lock)
+{
+	spin_lock_bh(lock);
+}
+
+void rust_helper_iser_spin_unlock_bh(spinlock_t *lock)
+{
+	spin_unlock_bh(lock);
+}
+
+int rust_helper_iser_spin_trylock_bh(spinlock_t *lock)
+{
+	return spin_trylock_bh(lock);
+}
+
+void rust_helper_iser_lockdep_assert_held(spinlock_t *lock)
+{
+	lockdep_assert_held(lock);
+}
+
+unsigned int rust_helper_iser_memalloc_noio_save(void)
+{
+	return memalloc_noio_save();
+}
+
+void rust_helper_iser_memalloc_noio_restore(unsigned int flags)
+{
+	memalloc_noio_restore(flags);
+}

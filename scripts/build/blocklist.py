@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Keep one definition of each C type across kernel::bindings and iser_bindings.
+
+`make KERNEL HELPERS` prints bindgen arguments that keep out of our run every
+nominal type (struct, union, newtype) which the kernel's generated bindings define
+fully, and every function that HELPERS declares. A type that KERNEL only declares
+(`ib_device`) is left to us.
+
+`check KERNEL OURS` removes from OURS the declarations of types that both files
+only declare, so that they too are one type, and fails if a nominal type is
+defined in both.
+"""
+
+import os
+import re
+import sys
+
+# Arguments stay far below what one string of an argument list may hold.
+CHUNK = 16000
+
+_ITEM = re.compile(
+    r"^(?:#\[[^\n]*\]\n)*"
+    r"pub (?P<kind>struct|union|enum) (?P<name>\w+)(?P<rest>[^\n]*)\n"
+    r"(?P<next>[^\n]*)\n",
+    re.MULTILINE,
+)
+_OPAQUE = re.compile(
+    r"^(?:#\[[^\n]*\]\n)*"
+    r"pub (?:struct|union) (?P<name>\w+) \{\n"
+    r"    _unused: \[u8; 0\],\n"
+    r"\}\n",
+    re.MULTILINE,
+)
+# bindgen's own support types are private to each generated file.
+_SUPPORT = re.compile(r"^__(Bindgen|Incomplete)")
+
+
+def nominal_types(text):
+    """Return (defined, declared): the names fully defined and those only declared."""
+    defined, declared = set(), set()
+    for match in _ITEM.finditer(text):
+        name = match["name"]
+        if _SUPPORT.match(name):
+            continue
+        if match["next"].strip() == "_unused: [u8; 0],":
+            declared.add(name)
+        else:
+            defined.add(name)
+    return defined, declared
+
+
+def functions(text):
+    """Return the names of the functions that generated bindings declare."""
+    return set(re.findall(r"^ *pub fn (\w+)\(", text, re.MULTILINE))
+
+
+def blocklist_args(option, names):
+    """Return bindgen arguments that block exactly `names`, in pieces of CHUNK."""
+    args, piece, size = [], [], 0
+    for name in sorted(names):
+        if size + len(name) + 1 > CHUNK:
+            args += [option, "|".join(piece)]
+            piece, size = [], 0
+        piece.append(name)
+        size += len(name) + 1
+    if piece:
+        args += [option, "|".join(piece)]
+    return args
+
+
+def drop_declared(text, names):
+    """Return `text` without the opaque declarations of `names`."""
+    return _OPAQUE.sub(lambda m: "" if m["name"] in names else m[0], text)
+
+
+def reconcile(kernel_text, our_text):
+    """Return (our text without shared declarations, names defined twice)."""
+    kernel_defined, kernel_declared = nominal_types(kernel_text)
+    our_defined, our_declared = nominal_types(our_text)
+    shared = our_declared & (kernel_defined | kernel_declared)
+    return drop_declared(our_text, shared), sorted(our_defined & kernel_defined)
+
+
+def _read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def main(argv):
+    if len(argv) == 4 and argv[1] == "make":
+        defined, _ = nominal_types(_read(argv[2]))
+        helpers = functions(_read(argv[3]))
+        args = blocklist_args("--blocklist-type", defined)
+        args += blocklist_args("--blocklist-function", helpers)
+        print("\n".join(args))
+        return 0
+    if len(argv) == 4 and argv[1] == "check":
+        text, twice = reconcile(_read(argv[2]), _read(argv[3]))
+        if twice:
+            print(
+                f"{argv[3]}: error: also defined by kernel::bindings: {' '.join(twice)}",
+                file=sys.stderr,
+            )
+            os.unlink(argv[3])
+            return 1
+        with open(argv[3], "w", encoding="utf-8") as file:
+            file.write(text)
+        return 0
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
