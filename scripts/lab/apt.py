@@ -242,7 +242,23 @@ def versions(cache: Cache, report: Reporter, refresh: bool = False) -> Versions:
         return answer
 
 
-def download(cache: Cache, spec: str, into: Path) -> Path:
-    """Download one package file with the private apt."""
+def download_image(cache: Cache, v: Versions, into: Path) -> list[Path]:
+    """Download the packages that make up the kernel image and its modules.
+
+    Debian has split them: linux-image-* may be a shell that depends on others.
+    """
     with cache.mutex("apt"):
-        return PrivateApt(cache.root / "apt", mirror()).download(spec, into)
+        private = PrivateApt(cache.root / "apt", v.mirror)
+        name = f"linux-image-{v.release}"
+        record = run(["apt-cache", *private.options(), "show", f"{name}={v.kernel}"])
+        return [private.download(f"{n}={v.kernel}", into)
+                for n in (name, *same_version(record, v.release, v.kernel))]
+
+
+def same_version(record: str, release: str, version: str) -> list[str]:
+    """Packages of this kernel that a package record depends on at its own version."""
+    found: list[str] = []
+    for row in record.splitlines():
+        if row.startswith("Depends: "):
+            found += re.findall(rf"(linux-[a-z-]+-{re.escape(release)}) \(= {re.escape(version)}\)", row)
+    return found

@@ -6,33 +6,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from lab import apt, chroot, config
-from lab.cache import Cache
+from lab import chroot, config, vm
+from lab.core import Lab
 from lab.report import LabError, Reporter
-from lab.roots import Roots
-
-
-class Lab:
-    """What every verb needs, made when it is first asked for."""
-
-    def __init__(self, report: Reporter) -> None:
-        self.report = report
-        self.cache = Cache(config.cache_dir())
-        self._versions: apt.Versions | None = None
-
-    @property
-    def versions(self) -> apt.Versions:
-        """Apt's answer, asked for once per process."""
-        if self._versions is None:
-            self._versions = apt.versions(self.cache, self.report)
-        return self._versions
-
-    @property
-    def roots(self) -> Roots:
-        """The roots for those versions."""
-        return Roots(self.cache, self.versions, self.report)
 
 
 def toolchain_exec(lab: Lab, argv: list[str]) -> int:
@@ -67,12 +46,78 @@ def cmd_toolchain(lab: Lab, args: argparse.Namespace) -> int:
     elif what == "path":
         print(lab.roots.toolchain())
     elif what == "update":
-        lab._versions = apt.versions(lab.cache, lab.report, refresh=True)
+        lab.refresh()
         lab.roots.toolchain()
     else:
         lab.report.line(f"toolchain root for {lab.versions.release}: {lab.roots.toolchain()}")
         lab.report.line("next: iser-lab toolchain exec -- make")
     return 0
+
+
+def guest_command(script: str, arguments: list[str]) -> list[str]:
+    """The command for a script of the checkout, or for a program of the guest."""
+    path = Path(script)
+    for candidate in (path, config.checkout() / path):
+        if candidate.is_file():
+            full = candidate.resolve()
+            if not full.is_relative_to(config.checkout()):
+                raise LabError(f"{full} is not in the checkout, and only that is seen in the guest")
+            return [str(full), *arguments]
+    if "/" in script:
+        raise LabError(f"{script} does not exist")
+    return [script, *arguments]
+
+
+def prefixed(role: str) -> Callable[[bytes], None]:
+    """Pass a machine's output on with its role before each line."""
+    held = b""
+
+    def sink(chunk: bytes) -> None:
+        nonlocal held
+        *rows, held = (held + chunk).split(b"\n")
+        for row in rows:
+            vm.to_stdout(role.encode() + b": " + row + b"\n")
+    return sink
+
+
+def pairs(words: list[str]) -> dict[str, str]:
+    """Read NAME=VALUE arguments."""
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.isidentifier():
+            raise LabError(f"--env {word}: write it as NAME=VALUE")
+        found[name] = value
+    return found
+
+
+def cmd_run(lab: Lab, args: argparse.Namespace) -> int:
+    """Verb `run`: one command in one machine, or in each of two."""
+    command = guest_command(args.script, args.arguments)
+    env = pairs(args.env)
+    out = vm.results_dir(lab.cache, "run") if not args.out else Path(args.out).absolute()
+    out.mkdir(parents=True, exist_ok=True)
+    options: dict[str, object] = {
+        "kernel_choice": args.kernel, "append": tuple(args.append), "extra": tuple(args.qemu)}
+    if args.accel:
+        options["accel"] = args.accel
+    if args.memory:
+        options["memory"] = args.memory
+    if args.two:
+        commands = {role: [*command, role] for role in ("target", "initiator")}
+        verdicts = lab.run_two(out, commands, env, args.timeout,
+                               {r: prefixed(r) for r in commands}, **options)
+    else:
+        verdicts = {"guest": lab.run_one(out, command, env, args.timeout, **options)}
+    report = Reporter(sys.stderr, start=lab.report.start)
+    status = 0
+    for role, verdict in verdicts.items():
+        if verdict.status:
+            status = status or verdict.status
+            vm.explain(report, verdict, role)
+    report.line(f"ended after {max(v.seconds for v in verdicts.values()):.1f} s in the machine, "
+                f"exit status {status}; logs: {out}")
+    return status
 
 
 def parser() -> argparse.ArgumentParser:
@@ -86,6 +131,22 @@ def parser() -> argparse.ArgumentParser:
                       choices=("build", "exec", "release", "kdir", "path", "update"))
     tool.add_argument("rest", nargs=argparse.REMAINDER)
     tool.set_defaults(run=cmd_toolchain)
+
+    run = verbs.add_parser("run", help="run a script of the checkout as root in a virtual machine")
+    run.add_argument("--timeout", type=float, default=config.RUN_SECONDS, metavar="SECONDS")
+    run.add_argument("--kernel", help="`stock`, or a directory with vmlinuz, modules.img, initramfs.gz")
+    run.add_argument("--two", action="store_true",
+                     help="two machines: the script gets `target` or `initiator` as last argument")
+    run.add_argument("--accel", choices=("kvm", "tcg", "icount"))
+    run.add_argument("--memory", type=int, metavar="MIB")
+    run.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
+    run.add_argument("--append", action="append", default=[], metavar="WORD",
+                     help="add to the kernel command line")
+    run.add_argument("--qemu", action="append", default=[], metavar="ARG", help="add to QEMU's")
+    run.add_argument("--out", metavar="DIR", help="where the results go")
+    run.add_argument("script")
+    run.add_argument("arguments", nargs=argparse.REMAINDER)
+    run.set_defaults(run=cmd_run)
     return top
 
 
@@ -93,7 +154,7 @@ def main(argv: list[str]) -> int:
     """Run one verb; a LabError becomes one line and exit status 2."""
     args = parser().parse_args(argv)
     # Answers of the toolchain verb are for scripts: progress goes to stderr.
-    quiet = args.verb == "toolchain"
+    quiet = args.verb in ("toolchain", "run")
     report = Reporter(sys.stderr if quiet else sys.stdout)
     try:
         return int(args.run(Lab(report), args))

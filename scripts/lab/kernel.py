@@ -128,19 +128,16 @@ def _build(roots: Roots, target: Path) -> None:
     v = roots.versions
     unpacked = target / "unpacked"
     unpacked.mkdir(parents=True)
-    deb = apt.download(roots.cache, f"linux-image-{v.release}={v.kernel}", target)
-    subprocess.run(["dpkg-deb", "-x", str(deb), str(unpacked)], check=True)
-    deb.unlink()
-    shutil.copy(unpacked / "boot" / f"vmlinuz-{v.release}", target / "vmlinuz")
-    shutil.copy(unpacked / "boot" / f"config-{v.release}", target / "config")
-    shutil.copy(unpacked / "boot" / f"System.map-{v.release}", target / "System.map")
+    for deb in apt.download_image(roots.cache, v, target):
+        subprocess.run(["dpkg-deb", "-x", str(deb), str(unpacked)], check=True)
+        deb.unlink()
+    for name in ("vmlinuz", "config", "System.map"):
+        shutil.copy(find_part(unpacked, name, v.release), target / name)
 
     staged = target / "staged"
     tree = staged / "usr/lib/modules" / v.release
-    found = next(iter(unpacked.glob(f"**/lib/modules/{v.release}")), None)
-    if found is None:
-        raise LabError(f"the image package of {v.release} holds no modules")
     tree.parent.mkdir(parents=True)
+    found = next(iter(unpacked.glob(f"**/lib/modules/{v.release}")))
     found.rename(tree)
     trim_modules(tree)
     roots.run(["depmod", "-b", str(staged / "usr"), v.release])
@@ -148,6 +145,15 @@ def _build(roots: Roots, target: Path) -> None:
     make_image(roots, staged, target / "modules.img")
     shutil.rmtree(unpacked)
     shutil.rmtree(staged)
+
+
+def find_part(unpacked: Path, name: str, release: str) -> Path:
+    """A part of the kernel, in /boot or, as newer packages have it, by its modules."""
+    for path in (unpacked / "boot" / f"{name}-{release}",
+                 *unpacked.glob(f"**/lib/modules/{release}/{name}")):
+        if path.is_file():
+            return path
+    raise LabError(f"the packages of kernel {release} hold no {name}")
 
 
 def make_initramfs(roots: Roots, tree: Path, target: Path) -> None:

@@ -21,9 +21,9 @@ class LabError(Exception):
 class Reporter:
     """Print progress lines, each with the time since the start."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, start: float | None = None) -> None:
         self.stream = stream if stream is not None else sys.stdout
-        self.start = time.monotonic()
+        self.start = time.monotonic() if start is None else start
         self.failed = 0
 
     def line(self, text: str) -> None:

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The lab as one object: cache, versions, roots, kernel, and machines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from lab import accel, apt, config, kernel, qemu, vm
+from lab.cache import Cache
+from lab.report import LabError, Reporter
+from lab.roots import Roots
+
+
+class Lab:
+    """What every verb needs, made when it is first asked for."""
+
+    def __init__(self, report: Reporter) -> None:
+        self.report = report
+        self.cache = Cache(config.cache_dir())
+        self._versions: apt.Versions | None = None
+        self._accel: str | None = None
+
+    @property
+    def versions(self) -> apt.Versions:
+        """Apt's answer, asked for once per process."""
+        if self._versions is None:
+            self._versions = apt.versions(self.cache, self.report)
+        return self._versions
+
+    def refresh(self) -> None:
+        """Ask apt again, however fresh the last answer is."""
+        self._versions = apt.versions(self.cache, self.report, refresh=True)
+
+    @property
+    def roots(self) -> Roots:
+        """The roots for those versions."""
+        return Roots(self.cache, self.versions, self.report)
+
+    def kernel(self, choice: str | None = None) -> kernel.Kernel:
+        """The stock kernel, or the one in a directory that names its parts."""
+        if choice in (None, "", "stock"):
+            return kernel.stock(self.roots)
+        where = Path(str(choice)).absolute()
+        found = kernel.Kernel(where.name, where / "vmlinuz", where / "modules.img",
+                              where / "initramfs.gz")
+        for path in (found.image, found.modules, found.initramfs):
+            if not path.exists():
+                raise LabError(f"{path} does not exist; a kernel directory holds vmlinuz, "
+                               "modules.img and initramfs.gz")
+        return found
+
+    def machine(self, out: Path, choice: str | None = None, **kwargs: object) -> qemu.Machine:
+        """A machine with that kernel, whose results go to `out`."""
+        k = self.kernel(choice)
+        made = qemu.Machine(kernel=k.image, initramfs=k.initramfs, modules=k.modules,
+                            root=self.roots.guest_image(), source=config.checkout(), out=out)
+        return replace(made, **kwargs)  # type: ignore[arg-type]
+
+    def accel(self) -> str:
+        """The accelerator to use here."""
+        if self._accel is None:
+            stock = self.kernel()
+
+            def probe(name: str, seconds: int) -> vm.Verdict:
+                out = vm.results_dir(self.cache, "accel-probe")
+                return self.run_one(out, ["true"], {}, seconds, accel=name, sink=None)
+            self._accel = accel.choose(self.cache, self.report, self.roots.toolchain(),
+                                       stock.image, probe)
+        return self._accel
+
+    def start(self, out: Path, command: list[str], env: Mapping[str, str], *, hostname: str = "iser",
+              kernel_choice: str | None = None,
+              sink: Callable[[bytes], None] | None = vm.to_stdout,
+              **kwargs: object) -> vm.Running:
+        """Start a machine that runs `command`."""
+        if "accel" not in kwargs:
+            kwargs["accel"] = self.accel()
+        interactive = bool(kwargs.get("interactive"))
+        env = {"TERM": os.environ.get("TERM", "dumb"), **env}
+        vm.prepare(out, command, env, hostname, interactive)
+        machine = self.machine(out, kernel_choice, **kwargs)
+        return vm.Running(self.cache, self.roots.toolchain(), machine, sink)
+
+    def run_one(self, out: Path, command: list[str], env: Mapping[str, str],
+                timeout: float | None, **kwargs: object) -> vm.Verdict:
+        """Run one machine to its end."""
+        running = self.start(out, command, env, **kwargs)  # type: ignore[arg-type]
+        return running.wait(timeout)
+
+    def run_two(self, out: Path, commands: Mapping[str, list[str]], env: Mapping[str, str],
+                timeout: float, sinks: Mapping[str, Callable[[bytes], None]],
+                **kwargs: object) -> dict[str, vm.Verdict]:
+        """Run a target and an initiator joined by a cable.
+
+        The run ends when the initiator ends; the target is ended then.
+        """
+        started: dict[str, vm.Running] = {}
+        try:
+            for index, role in enumerate(("target", "initiator")):
+                link = qemu.Link("../link", index == 0, f"52:54:00:12:34:{index + 1:02x}")
+                started[role] = self.start(
+                    out / role, commands[role], {**env, "ISER_ROLE": role}, hostname=role,
+                    sink=sinks[role], link=link, **kwargs)  # type: ignore[arg-type]
+            verdicts = {"initiator": started["initiator"].wait(timeout)}
+            target = started["target"]
+            ended_first = target.process.poll() is not None
+            target.kill()
+            verdicts["target"] = target.wait(None)
+            if not ended_first:
+                verdicts["target"].status, verdicts["target"].reason = 0, ""
+            return verdicts
+        finally:
+            for running in started.values():
+                running.kill()
