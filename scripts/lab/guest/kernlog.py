@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The kernel log as seen from user space: set a mark, judge what came after.
+
+    mark = kernlog.mark("login")
+    ...
+    kernlog.check(mark)        # raises LabError if a warning came since
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+from lab import kmsg
+from lab.report import LabError
+
+_serial = itertools.count(1)
+
+
+def mark(name: str) -> str:
+    """Write a mark into the kernel log and return it."""
+    text = f"iser-lab: mark {os.getpid()}.{next(_serial)} {name}"
+    with open("/dev/kmsg", "w", encoding="utf-8") as log:
+        log.write(f"<6>{text}\n")
+    return text
+
+
+def lines() -> list[str]:
+    """Everything in the kernel log now, one message a line."""
+    rows: list[str] = []
+    fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        while True:
+            try:
+                record = os.read(fd, 16384).decode(errors="replace")
+            except BlockingIOError:
+                return rows
+            except BrokenPipeError:  # overwritten while read: go on with the next
+                continue
+            head, _, text = record.partition(";")
+            microseconds = int(head.split(",")[2])
+            rows.append(f"[{microseconds / 1e6:12.6f}] {text.splitlines()[0] if text else ''}")
+    finally:
+        os.close(fd)
+
+
+def since(after: str) -> list[str]:
+    """The messages after a mark; all of them if the mark is gone."""
+    rows = lines()
+    for index in range(len(rows) - 1, -1, -1):
+        if rows[index].endswith(after):
+            return rows[index + 1:]
+    return rows
+
+
+def bad_since(after: str) -> list[str]:
+    """The messages after a mark that must not be there."""
+    return kmsg.bad_lines(since(after))
+
+
+def check(after: str) -> None:
+    """Raise if the kernel complained after the mark."""
+    bad = bad_since(after)
+    if bad:
+        raise LabError("the kernel log is not clean:\n" + "\n".join(bad[:20]))

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0
+"""An RDMA device where there is none: rxe over a dummy or a virtio netdev.
+
+A dummy netdev makes one machine both target and initiator. With two machines
+rxe sits on the virtio link between them. rxe takes its RDMA MTU from the
+netdev: 4200 bytes carry 4096.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.guest.system import modprobe, output, run, wait_for
+from lab.report import LabError
+
+MTU = 4200
+
+
+@dataclass(frozen=True)
+class Network:
+    """Addresses of this machine and of the target it talks to."""
+
+    device: str          # RDMA device
+    netdev: str
+    ipv4: str            # our own
+    ipv6: str
+    target_ipv4: str
+    target_ipv6: str
+
+
+def address(role: str) -> tuple[str, str]:
+    """IPv4 and IPv6 address of a role."""
+    number = 2 if role == "initiator" else 1
+    return f"192.168.77.{number}", f"fd77::{number}"
+
+
+def virtio_netdev() -> str:
+    """The name of the virtio link between two machines."""
+    for entry in sorted(Path("/sys/class/net").iterdir()):
+        driver = entry / "device/driver"
+        if driver.exists() and driver.resolve().name == "virtio_net":
+            return entry.name
+    raise LabError("this machine has no virtio network device; start it with --two")
+
+
+def up(role: str = "both", device: str = "rxe0") -> Network:
+    """Bring the network up for `both`, `target` or `initiator`."""
+    modprobe("rdma_rxe", "rdma_cm", "rdma_ucm", "ib_uverbs", "ib_umad")
+    if role == "both":
+        netdev = "iser0"
+        modprobe("dummy")
+        run("ip", "link", "add", netdev, "type", "dummy")
+    else:
+        netdev = virtio_netdev()
+    ipv4, ipv6 = address(role)
+    run("ip", "link", "set", netdev, "mtu", str(MTU), "up")
+    run("ip", "addr", "add", f"{ipv4}/24", "dev", netdev)
+    run("ip", "-6", "addr", "add", f"{ipv6}/64", "dev", netdev, "nodad")
+    run("rdma", "link", "add", device, "type", "rxe", "netdev", netdev)
+    wait_for(f"RDMA device {device} active",
+             lambda: "state ACTIVE" in output("rdma", "link", "show", f"{device}/1"))
+    wait_for(f"the RoCE address of {ipv4} on {device}", lambda: has_gid(device, ipv4), timeout=10)
+    wait_for(f"the RoCE address of {ipv6} on {device}", lambda: has_gid(device, ipv6), timeout=10)
+    target4, target6 = address("target")
+    return Network(device, netdev, ipv4, ipv6, target4, target6)
+
+
+def gid_of(address_text: str) -> bytes:
+    """An IP address as RoCE has it: 16 bytes, IPv4 mapped into IPv6."""
+    parsed = ipaddress.ip_address(address_text)
+    return parsed.packed if parsed.version == 6 else b"\0" * 10 + b"\xff" * 2 + parsed.packed
+
+
+def has_gid(device: str, address_text: str) -> bool:
+    """Whether the device's GID table holds the address."""
+    wanted = gid_of(address_text)
+    for entry in Path(f"/sys/class/infiniband/{device}/ports/1/gids").glob("*"):
+        try:
+            if ipaddress.ip_address(entry.read_text(encoding="ascii").strip()).packed == wanted:
+                return True
+        except (OSError, ValueError):
+            continue
+    return False
+
+
+def down(network: Network) -> None:
+    """Take it away again; an error means something still holds the device."""
+    run("rdma", "link", "delete", network.device)
+    if network.netdev == "iser0":
+        run("ip", "link", "delete", network.netdev)
+
+
+def wait_peer(address_text: str, timeout: float = 60) -> None:
+    """Wait until the other machine answers."""
+    wait_for(f"{address_text} answers",
+             lambda: run("ping", "-c", "1", "-W", "1", address_text, check=False).returncode == 0,
+             timeout=timeout, pause=0.2)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The user-space target tgt over iSER.
+
+tgtd listens on every address at the default port (its own `port` option for
+iSER does not work), so it cannot run beside LIO on the same addresses. It
+refuses an iSER login unless an initiator's name is bound besides ALL.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lab.guest.lio import Chap
+from lab.guest.system import modprobe, run, wait_for
+
+IQN = "iqn.2026-01.lab.iser:tgt"
+DIRECTORY = "/run/iser/tgt"
+
+
+def _admin(op: str, mode: str, *rest: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return run("tgtadm", "--lld", "iser", "--op", op, "--mode", mode, *rest, check=check)
+
+
+@dataclass
+class Target:
+    """One target with LUNs in files of a tmpfs; tgt's first disk is LUN 1."""
+
+    mib: Sequence[int] = (256,)
+    iqn: str = IQN
+    initiators: Sequence[str] = ()
+    chap: Chap | None = None
+
+    def up(self) -> None:
+        """Start tgtd and make the target."""
+        modprobe("rdma_cm", "rdma_ucm", "ib_uverbs")
+        os.makedirs("/run/tgtd", exist_ok=True)
+        os.makedirs(DIRECTORY, exist_ok=True)
+
+        def unlimited() -> None:
+            infinite = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, infinite)
+        with open("/run/iser/tgtd.log", "ab") as log:
+            # It takes the name of its log from the terminal it has not.
+            self._process = subprocess.Popen(["tgtd", "-f"], stdout=log, stderr=log,
+                                             stdin=subprocess.DEVNULL, preexec_fn=unlimited)
+        wait_for("tgtd", lambda: _admin("show", "sys", check=False).returncode == 0, 10)
+        _admin("new", "target", "--tid", "1", "-T", self.iqn)
+        for number, mib in enumerate(self.mib, 1):
+            path = f"{DIRECTORY}/disk{number}"
+            with open(path, "wb") as handle:
+                handle.truncate(mib << 20)
+            _admin("new", "logicalunit", "--tid", "1", "--lun", str(number), "-b", path)
+        if self.chap:
+            self._account(self.chap.user, self.chap.password)
+            if self.chap.mutual_user:
+                self._account(self.chap.mutual_user, self.chap.mutual_password, "--outgoing")
+        _admin("bind", "target", "--tid", "1", "-I", "ALL")
+        for name in self.initiators:
+            _admin("bind", "target", "--tid", "1", "-Q", name)
+
+    @staticmethod
+    def _account(user: str, password: str, *how: str) -> None:
+        _admin("new", "account", "--user", user, "--password", password)
+        _admin("bind", "account", "--tid", "1", "--user", user, *how)
+
+    def show(self) -> str:
+        """What tgt says about its targets and their sessions."""
+        return _admin("show", "target").stdout
+
+    def down(self) -> None:
+        """End tgtd at once; sessions are dropped."""
+        self._process.terminate()
+        try:
+            self._process.wait(3)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for name in os.listdir(DIRECTORY):
+            os.unlink(os.path.join(DIRECTORY, name))
