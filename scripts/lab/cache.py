@@ -152,13 +152,15 @@ class Cache:
                 removed.append(path)
         return removed
 
+    def kinds(self) -> list[str]:
+        """Kinds of entry there are."""
+        locks = self.root / "locks"
+        return sorted(p.name for p in self.root.iterdir()
+                      if p.is_dir() and any(locks.glob(f"{p.name}-*")))
+
     def clean(self) -> list[Path]:
         """Remove every entry nobody is using; logs and locks stay."""
-        removed = []
-        for parent in sorted(self.root.iterdir()):
-            if parent.is_dir() and any((self.root / "locks").glob(f"{parent.name}-*")):
-                removed += self.prune(parent.name, keep=0)
-        return removed
+        return [path for kind in self.kinds() for path in self.prune(kind, keep=0)]
 
     def inherit(self) -> None:
         """Let a program this process is replaced by keep the locks."""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from lab import chroot, config, vm
+from lab import chroot, config, verbs, vm
 from lab.core import Lab
 from lab.report import LabError, Reporter
 
@@ -80,6 +80,11 @@ def prefixed(role: str) -> Callable[[bytes], None]:
     return sink
 
 
+def cmd_make(lab: Lab, args: argparse.Namespace) -> int:
+    """Verb `make`: make in the toolchain root, for the stock kernel."""
+    return toolchain_exec(lab, ["make", f"KDIR={verbs.kdir(lab)}", *args.arguments])
+
+
 def pairs(words: list[str]) -> dict[str, str]:
     """Read NAME=VALUE arguments."""
     found = {}
@@ -123,16 +128,16 @@ def cmd_run(lab: Lab, args: argparse.Namespace) -> int:
 def parser() -> argparse.ArgumentParser:
     """The argument parser."""
     top = argparse.ArgumentParser(prog="iser-lab", description="Roots and virtual machines for ib_iser_rs.")
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    add = top.add_subparsers(dest="verb", required=True, metavar="VERB").add_parser
 
-    tool = verbs.add_parser("toolchain", help="the root that builds: build, exec -- CMD, "
+    tool = add("toolchain", help="the root that builds: build, exec -- CMD, "
                             "release, kdir, path, update")
     tool.add_argument("what", nargs="?", default="build",
                       choices=("build", "exec", "release", "kdir", "path", "update"))
     tool.add_argument("rest", nargs=argparse.REMAINDER)
     tool.set_defaults(run=cmd_toolchain)
 
-    run = verbs.add_parser("run", help="run a script of the checkout as root in a virtual machine")
+    run = add("run", help="run a script of the checkout as root in a virtual machine")
     run.add_argument("--timeout", type=float, default=config.RUN_SECONDS, metavar="SECONDS")
     run.add_argument("--kernel", help="`stock`, or a directory with vmlinuz, modules.img, initramfs.gz")
     run.add_argument("--two", action="store_true",
@@ -147,6 +152,25 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("script")
     run.add_argument("arguments", nargs=argparse.REMAINDER)
     run.set_defaults(run=cmd_run)
+
+    for name, function, text in (
+            ("demo", verbs.cmd_demo, "from a bare Debian to verified data over iSER"),
+            ("shell", verbs.cmd_shell, "the demo's guest, module loaded, target up, and a prompt")):
+        verb = add(name, help=text)
+        verb.add_argument("--driver", choices=("rust", "c"),
+                          default=os.environ.get("ISER_DRIVER", "rust"))
+        verb.add_argument("--target", choices=("lio", "tgt"),
+                          default=os.environ.get("ISER_TARGET", "lio"))
+        verb.set_defaults(run=function)
+
+    make = add("make", help="make in the toolchain root, for the stock kernel")
+    make.add_argument("arguments", nargs=argparse.REMAINDER)
+    make.set_defaults(run=cmd_make)
+    status = add("status", help="what the cache holds")
+    status.set_defaults(run=verbs.cmd_status)
+    clean = add("clean", help="remove cache entries that nothing uses")
+    clean.add_argument("--logs", action="store_true", help="and the logs of past runs")
+    clean.set_defaults(run=verbs.cmd_clean)
     return top
 
 
@@ -154,7 +178,7 @@ def main(argv: list[str]) -> int:
     """Run one verb; a LabError becomes one line and exit status 2."""
     args = parser().parse_args(argv)
     # Answers of the toolchain verb are for scripts: progress goes to stderr.
-    quiet = args.verb in ("toolchain", "run")
+    quiet = args.verb in ("toolchain", "run", "make")
     report = Reporter(sys.stderr if quiet else sys.stdout)
     try:
         return int(args.run(Lab(report), args))

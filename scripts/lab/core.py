@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,15 @@ from lab import accel, apt, config, kernel, qemu, vm
 from lab.cache import Cache
 from lab.report import LabError, Reporter
 from lab.roots import Roots
+
+
+def stage_module(out: Path) -> dict[str, str]:
+    """Copy the module into the results: a build meanwhile must not change it."""
+    built = config.checkout() / "ib_iser_rs.ko"
+    if not built.is_file():
+        return {}
+    out.mkdir(parents=True, exist_ok=True)
+    return {"ISER_MODULE": shutil.copy(built, out)}
 
 
 class Lab:
@@ -79,7 +89,7 @@ class Lab:
         if "accel" not in kwargs:
             kwargs["accel"] = self.accel()
         interactive = bool(kwargs.get("interactive"))
-        env = {"TERM": os.environ.get("TERM", "dumb"), **env}
+        env = {"TERM": os.environ.get("TERM", "dumb"), **stage_module(out), **env}
         vm.prepare(out, command, env, hostname, interactive)
         machine = self.machine(out, kernel_choice, **kwargs)
         return vm.Running(self.cache, self.roots.toolchain(), machine, sink)

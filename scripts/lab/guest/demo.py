@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--module", help="module file; default: what modprobe finds")
     top.add_argument("--target", choices=("lio", "tgt"), default=os.environ.get("ISER_TARGET", "lio"))
     top.add_argument("--mib", type=int, default=48, help="MiB to write in each of the two passes")
-    top.add_argument("--chap", metavar="USER:PASSWORD", help="CHAP for discovery and login")
+    top.add_argument("--chap", metavar="USER:PASSWORD", help="CHAP for the login")
     top.add_argument("--overwrite", action="store_true", help="the disk may hold data; destroy it")
     top.add_argument("--only-up", action="store_true", help="module and target, then stop")
     return top
@@ -105,23 +105,36 @@ def steps(report: Reporter, args: argparse.Namespace) -> None:
     portal = args.portal
     if not portal:
         portal = setup_target(report, args.target).target_ipv4
-    if args.only_up:
-        return
-    host = portal if portal.count(":") != 1 and not portal.endswith("]") else portal
-    if portal.count(":") == 0 or (portal.count(":") > 1 and "]" not in portal):
-        host = initiator.portal_text(portal)
-    elif portal.endswith("]"):
-        host = f"{portal}:3260"
     with report.step("iscsid: running"):
         initiator.start()
+    if args.only_up:
+        return
+    host = initiator.portal_text(portal)
+    with report.step(f"discovery: {host} over iser"):
+        nodes = initiator.discover(host, record=False)
+        node = choose_node(nodes, host, args.iqn)
+    report.text("\n".join(f"{n.portal},{n.tpgt} {n.iqn}" for n in nodes))
+    new = not initiator.recorded(node)
+    if new:
+        initiator.new_node(node.iqn, node.portal)
+    try:
+        session_steps(report, args, node)
+    finally:
+        if new:
+            initiator.forget(node)
+    if not was_loaded:
+        with report.step(f"module: unload {driver.module}"):
+            driver.unload()
+    with report.step("kernel log: no warning"):
+        kernlog.check(mark)
+
+
+def session_steps(report: Reporter, args: argparse.Namespace, node: initiator.Node) -> None:
+    """From login to logout; the logout is done however the rest went."""
     chap = None
     if args.chap:
         user, _, password = args.chap.partition(":")
         chap = lio.Chap(user, password)
-    with report.step(f"discovery: {host} over iser"):
-        nodes = initiator.discover(host, chap)
-        node = choose_node(nodes, host, args.iqn)
-    report.text("\n".join(f"{n.portal},{n.tpgt} {n.iqn}" for n in nodes))
     with report.step(f"login: {node.iqn}"):
         session = initiator.login(node, chap=chap)
     try:
@@ -135,11 +148,6 @@ def steps(report: Reporter, args: argparse.Namespace) -> None:
     finally:
         with report.step("logout"):
             initiator.logout(node)
-    if not was_loaded:
-        with report.step(f"module: unload {driver.module}"):
-            driver.unload()
-    with report.step("kernel log: no warning"):
-        kernlog.check(mark)
 
 
 def main(argv: list[str]) -> int:

@@ -91,8 +91,12 @@ def parse_discovery(text: str) -> list[Node]:
 
 
 def portal_text(host: str, port: int = 3260) -> str:
-    """A portal as iscsiadm takes it."""
-    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+    """A portal as iscsiadm writes it: ADDRESS, ADDRESS:PORT, with or without brackets."""
+    if host.startswith("["):
+        return host if "]:" in host else f"{host}:{port}"
+    if host.count(":") > 1:
+        return f"[{host}]:{port}"
+    return host if ":" in host else f"{host}:{port}"
 
 
 def iscsiadm(*argv: str, check: bool = True, timeout: float = 90) -> str:
@@ -148,11 +152,13 @@ def chap_settings(chap: Chap, prefix: str) -> dict[str, str]:
     return found
 
 
-def discover(portal: str, chap: Chap | None = None, transport: str = "iser") -> list[Node]:
-    """SendTargets discovery over iSER; the nodes are recorded."""
+def discover(portal: str, chap: Chap | None = None, transport: str = "iser",
+             record: bool = True) -> list[Node]:
+    """SendTargets discovery over iSER; the nodes are recorded unless told otherwise."""
     if chap is None:
         return parse_discovery(iscsiadm("-m", "discovery", "-t", "sendtargets",
-                                        "-p", portal, "-I", transport))
+                                        "-p", portal, "-I", transport,
+                                        *(() if record else ("-o", "nonpersistent"))))
     base = ("-m", "discoverydb", "-t", "sendtargets", "-p", portal, "-I", transport)
     iscsiadm(*base, "-o", "new")
     for name, value in chap_settings(chap, "discovery.sendtargets").items():
@@ -166,22 +172,31 @@ def new_node(iqn: str, portal: str, transport: str = "iser") -> Node:
     return Node(portal, -1, iqn)
 
 
+def recorded(node: Node, transport: str = "iser") -> bool:
+    """Whether a record of this node over this transport exists."""
+    return run("iscsiadm", *of(node, transport), check=False).returncode == 0
+
+
+def of(node: Node, transport: str = "iser") -> tuple[str, ...]:
+    """The arguments that name one record; one for TCP beside it stays untouched."""
+    return ("-m", "node", "-T", node.iqn, "-p", node.portal, "-I", transport)
+
+
 def settings(node: Node, values: Mapping[str, object]) -> None:
     """Change settings of a node's record."""
     for name, value in values.items():
-        iscsiadm("-m", "node", "-T", node.iqn, "-p", node.portal, "-o", "update",
-                 "-n", name, "-v", str(value))
+        iscsiadm(*of(node), "-o", "update", "-n", name, "-v", str(value))
 
 
 def login(node: Node, values: Mapping[str, object] | None = None, chap: Chap | None = None,
           timeout: float = 90) -> Session:
     """Log in and return the session."""
-    wanted: dict[str, object] = {"iface.transport_name": "iser", **(values or {})}
+    wanted: dict[str, object] = dict(values or {})
     if chap:
         wanted.update(chap_settings(chap, "node.session"))
     settings(node, wanted)
     before = {s.sid for s in sessions()}
-    iscsiadm("-m", "node", "-T", node.iqn, "-p", node.portal, "--login", timeout=timeout)
+    iscsiadm(*of(node), "--login", timeout=timeout)
     for session in sessions():
         if session.iqn == node.iqn and session.sid not in before:
             return session
@@ -190,12 +205,12 @@ def login(node: Node, values: Mapping[str, object] | None = None, chap: Chap | N
 
 def logout(node: Node, timeout: float = 90) -> None:
     """Log out of a node."""
-    iscsiadm("-m", "node", "-T", node.iqn, "-p", node.portal, "--logout", timeout=timeout)
+    iscsiadm(*of(node), "--logout", timeout=timeout)
 
 
 def forget(node: Node) -> None:
     """Delete a node's record."""
-    iscsiadm("-m", "node", "-T", node.iqn, "-p", node.portal, "-o", "delete", check=False)
+    iscsiadm(*of(node), "-o", "delete", check=False)
 
 
 def sessions(transport: str = "iser") -> list[Session]:

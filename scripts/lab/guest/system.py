@@ -35,11 +35,14 @@ def output(*argv: str, timeout: float = 120) -> str:
 
 
 def write(path: str | Path, value: object) -> None:
-    """Write one value to a file of sysfs, configfs or procfs."""
+    """Write one value to a file of sysfs, configfs or procfs.
+
+    No newline follows it: LIO takes one for a part of a CHAP name.
+    """
     try:
         fd = os.open(path, os.O_WRONLY)
         try:
-            os.write(fd, f"{value}\n".encode())
+            os.write(fd, str(value).encode())
         finally:
             os.close(fd)
     except OSError as exc:

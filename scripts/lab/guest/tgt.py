@@ -72,8 +72,9 @@ class Target:
         return _admin("show", "target").stdout
 
     def down(self) -> None:
-        """End tgtd at once; sessions are dropped."""
-        self._process.terminate()
+        """End tgtd; sessions are dropped."""
+        _admin("delete", "target", "--force", "--tid", "1", check=False)
+        _admin("delete", "system", check=False)
         try:
             self._process.wait(3)
         except subprocess.TimeoutExpired:
