@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The driver's pure code on the host.
+//!
+//! The modules are the driver's own files, not copies. What is tested beside them in this crate
+//! needs a generator of random input; what does not is a KUnit test in the file itself and runs
+//! here as well.
+
+// Nothing but the tests calls these modules here, and they not all of them.
+#![allow(dead_code)]
+// Tests may panic.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
+#[path = "../../../drivers/infiniband/ulp/iser_rs/cm_data.rs"]
+mod cm_data;
+#[path = "../../../drivers/infiniband/ulp/iser_rs/violation.rs"]
+mod violation;
+#[path = "../../../drivers/infiniband/ulp/iser_rs/wire.rs"]
+mod wire;
