@@ -23,6 +23,10 @@
 
 #[path = "../../../drivers/infiniband/ulp/iser_rs/cm_data.rs"]
 mod cm_data;
+#[path = "../../../drivers/infiniband/ulp/iser_rs/command.rs"]
+mod command;
+#[path = "../../../drivers/infiniband/ulp/iser_rs/state.rs"]
+mod state;
 #[path = "../../../drivers/infiniband/ulp/iser_rs/violation.rs"]
 mod violation;
 #[path = "../../../drivers/infiniband/ulp/iser_rs/wire.rs"]
