@@ -44,3 +44,9 @@ mod bindings_raw {
 }
 
 pub use bindings_raw::*;
+
+pub mod contract;
+pub mod sockaddr;
+
+pub use contract::ScatterlistOwner;
+pub use sockaddr::SocketAddr;

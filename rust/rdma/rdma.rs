@@ -2,23 +2,41 @@
 
 //! RDMA verbs and the RDMA connection manager, made safe.
 //!
-//! Knows nothing of iSCSI.
+//! For an upper-layer protocol that sends messages, receives messages and lets
+//! its peer read and write memory. Knows nothing of iSCSI.
+//!
+//! - [`cm`]: a connection identifier and its events.
+//! - [`qp`]: a reliable queue pair with its own protection domain.
+//! - [`channel`]: everything that work requests of a queue pair name: header
+//!   buffers, receive buffers, memory regions and the user memory that they
+//!   expose. What a posted work request names is owned by the channel until the
+//!   request has completed; user memory that a remote key exposes is owned by
+//!   the channel until the key is dead.
+//! - [`slot_state`] and [`send_queue`]: the bookkeeping of both, as pure code.
+
+pub mod channel;
+pub mod cm;
+mod completion;
+mod data_out;
+pub mod device;
+mod dma;
+mod mr;
+pub mod noio;
+pub mod qp;
+mod recv;
+pub mod send;
+mod send_queue;
+mod slot;
+mod slot_state;
 
 use iser_bindings as bindings;
 
+pub use bindings::{ScatterlistOwner, SocketAddr};
+pub use channel::{Channel, ChannelConfig, ChannelOps, Failure, Next, Received};
+pub use dma::Direction;
+pub use mr::Access;
+pub use send::{Prepared, RemoteBuffer, SendError, Sender};
+pub use slot_state::Violation;
+
 /// What `pr_*` of this crate print before their text.
 const __LOG_PREFIX: &[u8] = b"ib_iser_rs\0";
-
-/// Size of the C `struct ib_qp_init_attr`; proof that the bindings are real.
-pub const QP_INIT_ATTR_SIZE: usize = core::mem::size_of::<bindings::ib_qp_init_attr>();
-
-/// The next remote key of a region whose key is `rkey`.
-pub fn next_rkey(rkey: u32) -> u32 {
-    // SAFETY: Pure arithmetic on the value.
-    unsafe { bindings::ib_inc_rkey(rkey) }
-}
-
-/// Says in the log that the crate is linked.
-pub fn hello() {
-    kernel::pr_debug!("rdma: linked\n");
-}

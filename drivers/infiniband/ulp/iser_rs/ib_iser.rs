@@ -18,14 +18,7 @@ struct IserModule;
 
 impl kernel::Module for IserModule {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        rdma::hello();
         iscsi::hello();
-        pr_info!(
-            "loaded (BHS {}, QP attributes {}, key {})\n",
-            iscsi::BHS_SIZE,
-            rdma::QP_INIT_ATTR_SIZE,
-            rdma::next_rkey(1)
-        );
         Ok(Self)
     }
 }

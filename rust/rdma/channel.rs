@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A channel: a queue pair with all that its work requests name.
+//!
+//! Each command of the upper layer has a slot with a header buffer and a memory
+//! region, made once and mapped for the channel's life. A command's user memory is
+//! handed over with its owner, and comes back (the owner is dropped) when
+//!
+//! - its response has been handed to [`Channel::respond`],
+//! - every send that carries some of it has completed, and
+//! - its remote key is dead: invalidated by the peer, by a local invalidation that
+//!   has completed, or because the queue pair is drained.
+//!
+//! Sends are made through the one [`Sender`], which also ends the channel.
+
+use crate::{
+    bindings,
+    cm::Handler,
+    completion,
+    data_out::DataOuts,
+    dma::{Buffer, Direction, Pool},
+    mr::Region,
+    qp::Qp,
+    recv::Receives,
+    send::Sender,
+    send_queue::{self, SqProducer, SqShared},
+    slot::{Owned, Slot},
+    slot_state::{Action, Violation},
+    ScatterlistOwner,
+};
+use kernel::{
+    error::to_result,
+    prelude::*,
+    sync::{
+        atomic::{AtomicFlag, Relaxed},
+        Arc, SetOnce,
+    },
+    types::Opaque,
+};
+
+/// The upper layer's side of a channel.
+///
+/// Callbacks run in softirq, one at a time for a channel. They must not sleep.
+pub trait ChannelOps: Send + Sync + Sized + 'static {
+    /// Keeps user memory in place. Dropped in softirq or process context, never
+    /// with a lock of the channel held.
+    type Owner: ScatterlistOwner + Unpin + 'static;
+    /// Given back when a send has completed.
+    type Token: Send + Unpin + 'static;
+    /// The handler of the connection's events.
+    type Cm: Handler;
+
+    /// A message has arrived.
+    fn received(channel: &Channel<Self>, message: &Received<'_>) -> Next;
+
+    /// The send that `token` went with has completed; `ok` is false if it was
+    /// flushed or failed.
+    fn sent(channel: &Channel<Self>, token: Self::Token, ok: bool);
+
+    /// Something failed: the connection must end. Not called for flushed requests.
+    fn failed(channel: &Channel<Self>, failure: Failure);
+}
+
+/// A received message.
+pub struct Received<'a> {
+    /// Its bytes.
+    pub data: &'a [u8],
+    /// The remote key that the peer invalidated with it.
+    pub invalidated: Option<u32>,
+    /// It arrived in a large buffer.
+    pub large: bool,
+}
+
+/// What becomes of a receive buffer of the ring. Large ones are never reposted by
+/// themselves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Post it again.
+    Repost,
+    /// Keep it back: the connection is ending.
+    Keep,
+}
+
+/// Why a connection must end.
+#[derive(Clone, Copy)]
+pub enum Failure {
+    /// A work request completed with an error.
+    Completion {
+        /// Which kind of request.
+        what: &'static str,
+        /// `enum ib_wc_status`.
+        status: u32,
+        /// The device's own code.
+        vendor: u32,
+    },
+    /// A work request could not be posted.
+    Post {
+        /// Which kind of request.
+        what: &'static str,
+        /// Why.
+        error: Error,
+    },
+}
+
+impl kernel::fmt::Display for Failure {
+    fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
+        match self {
+            Self::Completion {
+                what,
+                status,
+                vendor,
+            } => {
+                // SAFETY: Returns a string constant for every value.
+                let text = unsafe { CStr::from_char_ptr(bindings::ib_wc_status_msg(*status)) };
+                f.write_fmt(fmt!(
+                    "{what} failed: {text} ({status}), vendor code {vendor:#x}"
+                ))
+            }
+            Self::Post { what, error } => {
+                write!(f, "{what} could not be posted: error {}", error.to_errno())
+            }
+        }
+    }
+}
+
+/// The sizes of a channel.
+#[derive(Clone, Copy)]
+pub struct ChannelConfig {
+    /// Command slots.
+    pub slots: u32,
+    /// Bytes of a message's header.
+    pub header_len: usize,
+    /// Pages of a memory region.
+    pub region_pages: u32,
+    /// Receive buffers of the ring.
+    pub receives: u32,
+    /// Bytes of a receive buffer of the ring.
+    pub receive_len: usize,
+    /// Bytes of a large receive buffer.
+    pub large_receive_len: usize,
+    /// Bytes of the buffer for payload that is not user memory.
+    pub control_len: usize,
+}
+
+/// Extra receive requests that a queue pair must hold for its channel.
+pub const EXTRA_RECEIVES: u32 = Receives::EXTRA;
+
+/// A channel.
+///
+/// # Invariants
+///
+/// - Every completion entry that a work request of `qp` names is in this object or
+///   in something that it owns, and stays in place until `qp` is drained.
+/// - The context of `qp` points here and owns one reference, from creation until
+///   the sender has shut the channel down.
+pub struct Channel<C: ChannelOps> {
+    ops: C,
+    config: ChannelConfig,
+    pub(crate) slots: KVec<Pin<KBox<Slot<C>>>>,
+    pub(crate) data_outs: SetOnce<DataOuts>,
+    pub(crate) sq: SqShared,
+    /// For signalled sends that no slot waits for.
+    pub(crate) plain_cqe: Opaque<bindings::ib_cqe>,
+    /// For registrations, which only complete when they fail.
+    pub(crate) reg_cqe: Opaque<bindings::ib_cqe>,
+    pub(crate) receives: Receives,
+    pub(crate) control: Buffer,
+    _headers: Pool,
+    closing: AtomicFlag,
+    // Last: the queue pair goes after everything that lives in its domain.
+    pub(crate) qp: Qp<C::Cm>,
+}
+
+// SAFETY: Completion entries are constant; all else is `Send` or a buffer that
+// slots or states guard.
+unsafe impl<C: ChannelOps> Send for Channel<C> {}
+// SAFETY: As above.
+unsafe impl<C: ChannelOps> Sync for Channel<C> {}
+
+impl<C: ChannelOps> Channel<C> {
+    /// Makes the channel of `qp` and its sender. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the queue pair is too small for one command per slot to be
+    /// invalidated at the same time; otherwise what allocation returns.
+    pub fn new(qp: Qp<C::Cm>, ops: C, config: ChannelConfig) -> Result<(Arc<Self>, Sender<C>)> {
+        let dev = qp.device();
+        let slots_len = config.slots as usize;
+        if config.receives + EXTRA_RECEIVES > qp.config().max_recv_wr {
+            return Err(EINVAL);
+        }
+        // Each slot's key may be under local invalidation at once; what is left
+        // is for sends and registrations.
+        let capacity = qp
+            .config()
+            .max_send_wr
+            .checked_sub(config.slots)
+            .ok_or(EINVAL)?;
+        let marks = KVec::from_elem(0u32, send_queue::marks_len(capacity), GFP_KERNEL)?;
+        let producer = SqProducer::new(marks, capacity).map_err(|_| EINVAL)?;
+
+        // SAFETY: `qp` keeps `dev` registered, and outlives the pool as the last
+        // field of the channel.
+        let headers = unsafe { Pool::new(dev, slots_len, config.header_len, Direction::ToDevice) }?;
+        // SAFETY: As above.
+        let control = unsafe { Buffer::new(dev, config.control_len, Direction::ToDevice) }?;
+        // SAFETY: As above; the handler is the one for receive buffers.
+        let receives = unsafe {
+            Receives::new(
+                dev,
+                config.receives as usize,
+                config.receive_len,
+                config.large_receive_len,
+                completion::receive_done::<C>,
+            )
+        }?;
+        let mut slots = KVec::with_capacity(slots_len, GFP_KERNEL)?;
+        for i in 0..slots_len {
+            // SAFETY: `qp` owns its domain and outlives the region, as above.
+            let region = unsafe { Region::new(qp.pd(), config.region_pages, qp.caps().sg_gaps) }?;
+            let (header, addr) = headers.part(i).ok_or(EINVAL)?;
+            let slot = KBox::pin_init(
+                Slot::new(
+                    header,
+                    addr,
+                    region,
+                    completion::send_done::<C>,
+                    completion::invalidate_done::<C>,
+                ),
+                GFP_KERNEL,
+            )?;
+            slots.push(slot, GFP_KERNEL)?;
+        }
+        let raw_qp = qp.raw();
+        let channel = Arc::new(
+            Self {
+                ops,
+                config,
+                slots,
+                data_outs: SetOnce::new(),
+                sq: SqShared::new(),
+                plain_cqe: Opaque::new(bindings::ib_cqe {
+                    done: Some(completion::plain_done::<C>),
+                }),
+                reg_cqe: Opaque::new(bindings::ib_cqe {
+                    done: Some(completion::registration_done::<C>),
+                }),
+                receives,
+                control,
+                _headers: headers,
+                closing: AtomicFlag::new(false),
+                qp,
+            },
+            GFP_KERNEL,
+        )?;
+        // INVARIANT: The context owns a reference until `Channel::shutdown`.
+        let context = Arc::into_raw(channel.clone());
+        // SAFETY: The queue pair is ours and nothing is posted yet, so nobody
+        // reads its context.
+        unsafe { (*raw_qp).qp_context = context.cast_mut().cast() };
+        let sender = Sender::new(channel.clone(), producer);
+        Ok((channel, sender))
+    }
+
+    /// The upper layer's side.
+    #[inline]
+    pub fn ops(&self) -> &C {
+        &self.ops
+    }
+
+    /// The sizes.
+    #[inline]
+    pub fn config(&self) -> &ChannelConfig {
+        &self.config
+    }
+
+    /// The queue pair.
+    #[inline]
+    pub fn qp(&self) -> &Qp<C::Cm> {
+        &self.qp
+    }
+
+    /// A response to the command of slot `index` has arrived, which must have been
+    /// posted with `tag`. Starts a local invalidation where the peer has not
+    /// invalidated the key. To be called from [`ChannelOps::received`] only, or
+    /// with bottom halves off.
+    ///
+    /// # Errors
+    ///
+    /// What the peer did wrong. Nothing has changed then.
+    #[inline]
+    pub fn respond(&self, index: u32, tag: u32, invalidated: Option<u32>) -> Result<(), Violation> {
+        let slot = self
+            .slots
+            .get(index as usize)
+            .ok_or(Violation::UnknownCommand)?;
+        let mut inner = slot.inner.lock();
+        if inner.tag != tag {
+            return Err(Violation::UnknownCommand);
+        }
+        let rkey = inner.region.rkey();
+        let action = inner.state.on_response(invalidated, rkey)?;
+        self.act(slot, inner, action, true);
+        Ok(())
+    }
+
+    /// Carries out what a slot's state asks for, and unlocks the slot.
+    #[inline]
+    pub(crate) fn act(
+        &self,
+        slot: &Slot<C>,
+        mut inner: SlotGuard<'_, C>,
+        action: Action,
+        ok: bool,
+    ) {
+        match action {
+            Action::Wait | Action::Nothing => {}
+            Action::Release => {
+                let owned = core::mem::replace(&mut inner.owned, Owned::none());
+                drop(inner);
+                self.release(owned, ok);
+            }
+            Action::LocalInvalidate => {
+                let rkey = inner.region.rkey();
+                drop(inner);
+                if let Err(error) = self.post_invalidate(slot, rkey) {
+                    // The key stays alive, and its memory owned, until the drain.
+                    C::failed(
+                        self,
+                        Failure::Post {
+                            what: "local invalidation",
+                            error,
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    /// Lets go of what a command owned. No lock of the channel is held.
+    #[inline]
+    pub(crate) fn release(&self, mut owned: Owned<C>, ok: bool) {
+        let token = owned.token.take();
+        drop(owned);
+        if let Some(token) = token {
+            C::sent(self, token, ok);
+        }
+    }
+
+    /// Posts the invalidation of a slot's key. Room for it is set aside.
+    pub(crate) fn post_invalidate(&self, slot: &Slot<C>, rkey: u32) -> Result {
+        if self.is_closing() {
+            return Err(ESHUTDOWN);
+        }
+        let wr = bindings::ib_send_wr {
+            next: core::ptr::null_mut(),
+            __bindgen_anon_1: bindings::ib_send_wr__bindgen_ty_1 {
+                wr_cqe: slot.inv_cqe.get(),
+            },
+            sg_list: core::ptr::null_mut(),
+            num_sge: 0,
+            opcode: bindings::ib_wr_opcode_IB_WR_LOCAL_INV,
+            send_flags: bindings::ib_send_flags_IB_SEND_SIGNALED as i32,
+            ex: bindings::ib_send_wr__bindgen_ty_2 {
+                invalidate_rkey: rkey,
+            },
+        };
+        // SAFETY: The queue pair is valid; the request is copied and its
+        // completion entry lives until the drain, by the type invariant.
+        to_result(unsafe {
+            bindings::ib_post_send(self.qp.raw(), &raw const wr, core::ptr::null_mut())
+        })
+    }
+
+    /// Whether the channel is being shut down.
+    #[inline]
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Relaxed)
+    }
+
+    /// Ends all work: on return no request is outstanding, no callback runs or
+    /// will run, every key is dead and every owner dropped. Sleeps. Called once,
+    /// by the sender, which posts nothing from here on.
+    pub(crate) fn shutdown(&self) {
+        self.closing.store(true, Relaxed);
+        self.qp.drain();
+        // A callback that was running when the first drain began may have posted
+        // behind its markers. None posts any more now, so these are the last.
+        self.qp.drain();
+        for slot in &self.slots {
+            // Completions, which take this lock in softirq, are over.
+            let mut inner = slot.inner.lock();
+            let _ = inner.state.on_drained();
+            let owned = core::mem::replace(&mut inner.owned, Owned::none());
+            drop(inner);
+            self.release(owned, false);
+        }
+        // SAFETY: The queue pair is ours and drained: nobody reads its context.
+        let context = unsafe {
+            let qp = self.qp.raw();
+            core::mem::replace(&mut (*qp).qp_context, core::ptr::null_mut())
+        };
+        if !context.is_null() {
+            // SAFETY: By the type invariant the context owned a reference; the
+            // sender holds another.
+            drop(unsafe { Arc::<Self>::from_raw(context.cast_const().cast()) });
+        }
+    }
+}
+
+/// A locked slot.
+pub(crate) type SlotGuard<'a, C> = kernel::sync::lock::Guard<
+    'a,
+    crate::slot::SlotInner<C>,
+    kernel::sync::lock::spinlock::SpinLockBackend,
+>;

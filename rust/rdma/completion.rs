@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the core calls when a work request has completed: one callback for each
+//! kind of request.
+//!
+//! All run in softirq, with no lock held, one at a time for a channel (its queue
+//! pair sends and receives on one completion queue). None may sleep.
+
+use crate::{
+    bindings,
+    channel::{Channel, ChannelOps, Failure, Next, Received},
+    recv::RecvBuffer,
+    slot::Slot,
+};
+
+/// The channel whose request has completed.
+///
+/// # Safety
+///
+/// `wc` must be a valid completion on the queue pair of a `Channel<C>` that has
+/// not been shut down. The result must not outlive the callback.
+#[inline]
+unsafe fn channel_of<'a, C: ChannelOps>(wc: *const bindings::ib_wc) -> &'a Channel<C> {
+    // SAFETY: By the type invariant of `Channel`, the context points to it and
+    // keeps it while completions can arrive.
+    unsafe { &*(*(*wc).qp).qp_context.cast_const().cast::<Channel<C>>() }
+}
+
+/// Whether the request succeeded. Reports a failure that is not a flush.
+///
+/// # Safety
+///
+/// `wc` must be valid.
+#[inline]
+unsafe fn succeeded<C: ChannelOps>(
+    channel: &Channel<C>,
+    wc: *const bindings::ib_wc,
+    what: &'static str,
+) -> bool {
+    // SAFETY: By the contract.
+    let status = unsafe { (*wc).status };
+    if status == bindings::ib_wc_status_IB_WC_SUCCESS {
+        return true;
+    }
+    if status != bindings::ib_wc_status_IB_WC_WR_FLUSH_ERR {
+        // SAFETY: By the contract.
+        let vendor = unsafe { (*wc).vendor_err };
+        C::failed(
+            channel,
+            Failure::Completion {
+                what,
+                status,
+                vendor,
+            },
+        );
+    }
+    false
+}
+
+/// A send that a slot waits for has completed.
+///
+/// # Safety
+///
+/// As for every callback here: called by the core with a valid completion, whose
+/// entry is the `send_cqe` of a slot of the channel.
+pub(crate) unsafe extern "C" fn send_done<C: ChannelOps>(
+    _cq: *mut bindings::ib_cq,
+    wc: *mut bindings::ib_wc,
+) {
+    // SAFETY: By the contract.
+    let channel = unsafe { channel_of::<C>(wc) };
+    // SAFETY: By the contract; the channel owns its slots.
+    let slot: &Slot<C> = unsafe { Slot::from_send_cqe((*wc).__bindgen_anon_1.wr_cqe) };
+    // SAFETY: By the contract.
+    let ok = unsafe { succeeded(channel, wc, "send") };
+    if ok {
+        channel.sq.retire();
+    }
+    let mut inner = slot.inner.lock();
+    let data_outs = core::mem::replace(&mut inner.data_outs, 0);
+    if data_outs != 0 {
+        if let Some(pool) = channel.data_outs.as_ref() {
+            pool.retire(data_outs);
+        }
+    }
+    let action = inner.state.on_send_done();
+    channel.act(slot, inner, action, ok);
+}
+
+/// A signalled send that no slot waits for has completed.
+///
+/// # Safety
+///
+/// As for [`send_done`]; the entry is the `plain_cqe` of the channel.
+pub(crate) unsafe extern "C" fn plain_done<C: ChannelOps>(
+    _cq: *mut bindings::ib_cq,
+    wc: *mut bindings::ib_wc,
+) {
+    // SAFETY: By the contract.
+    let channel = unsafe { channel_of::<C>(wc) };
+    // A request that was not asked to signal completes all the same when it fails;
+    // then the connection ends, and with it the account.
+    // SAFETY: By the contract.
+    if unsafe { succeeded(channel, wc, "send") } {
+        channel.sq.retire();
+    }
+}
+
+/// A registration has failed, or was flushed: it is not signalled.
+///
+/// # Safety
+///
+/// As for [`send_done`]; the entry is the `reg_cqe` of the channel.
+pub(crate) unsafe extern "C" fn registration_done<C: ChannelOps>(
+    _cq: *mut bindings::ib_cq,
+    wc: *mut bindings::ib_wc,
+) {
+    // SAFETY: By the contract.
+    let channel = unsafe { channel_of::<C>(wc) };
+    // SAFETY: By the contract.
+    let _ = unsafe { succeeded(channel, wc, "memory registration") };
+}
+
+/// A slot's key is invalid, or the request was flushed.
+///
+/// # Safety
+///
+/// As for [`send_done`]; the entry is the `inv_cqe` of a slot of the channel.
+pub(crate) unsafe extern "C" fn invalidate_done<C: ChannelOps>(
+    _cq: *mut bindings::ib_cq,
+    wc: *mut bindings::ib_wc,
+) {
+    // SAFETY: By the contract.
+    let channel = unsafe { channel_of::<C>(wc) };
+    // SAFETY: By the contract; the channel owns its slots.
+    let slot: &Slot<C> = unsafe { Slot::from_inv_cqe((*wc).__bindgen_anon_1.wr_cqe) };
+    // SAFETY: By the contract.
+    if !unsafe { succeeded(channel, wc, "local invalidation") } {
+        // The key is not dead before the queue pair is drained.
+        return;
+    }
+    let mut inner = slot.inner.lock();
+    let action = inner.state.on_invalidated();
+    channel.act(slot, inner, action, true);
+}
+
+/// A message has arrived, or a receive was flushed.
+///
+/// # Safety
+///
+/// As for [`send_done`]; the entry belongs to a receive buffer of the channel.
+pub(crate) unsafe extern "C" fn receive_done<C: ChannelOps>(
+    _cq: *mut bindings::ib_cq,
+    wc: *mut bindings::ib_wc,
+) {
+    // SAFETY: By the contract.
+    let channel = unsafe { channel_of::<C>(wc) };
+    // SAFETY: By the contract; the channel owns its buffers.
+    let buffer = unsafe { RecvBuffer::from_cqe((*wc).__bindgen_anon_1.wr_cqe) };
+    let dev = channel.qp.device();
+    // SAFETY: By the contract.
+    let next = if unsafe { succeeded(channel, wc, "receive") } {
+        // SAFETY: By the contract; the union member goes with the flag.
+        let (len, invalidated) = unsafe {
+            let with_invalidate =
+                (*wc).wc_flags & bindings::ib_wc_flags_IB_WC_WITH_INVALIDATE as i32 != 0;
+            (
+                (*wc).byte_len,
+                with_invalidate.then(|| (*wc).ex.invalidate_rkey),
+            )
+        };
+        let message = Received {
+            // SAFETY: The receive has completed, and the slice ends with this
+            // block, before the buffer is idle.
+            data: unsafe { buffer.bytes(dev, len) },
+            invalidated,
+            large: buffer.is_large(),
+        };
+        C::received(channel, &message)
+    } else {
+        Next::Keep
+    };
+    // SAFETY: The message is gone.
+    unsafe { buffer.idle(dev) };
+    if next == Next::Keep || buffer.is_large() || channel.is_closing() {
+        return;
+    }
+    // SAFETY: The channel's own queue pair, which had room for this buffer.
+    let ret = unsafe { buffer.post(channel.qp.raw(), channel.qp.local_dma_lkey()) };
+    if let Err(error) = ret {
+        C::failed(
+            channel,
+            Failure::Post {
+                what: "receive",
+                error,
+            },
+        );
+    }
+}

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Streaming DMA mappings through an RDMA device, which may be a virtual one.
+
+use crate::{bindings, ScatterlistOwner};
+use bindings::dma_data_direction;
+use core::ptr::NonNull;
+use kernel::prelude::*;
+
+/// Which way data goes, seen from memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// The device reads memory.
+    ToDevice,
+    /// The device writes memory.
+    FromDevice,
+}
+
+impl Direction {
+    const fn as_raw(self) -> dma_data_direction {
+        match self {
+            Self::ToDevice => dma_data_direction::DMA_TO_DEVICE,
+            Self::FromDevice => dma_data_direction::DMA_FROM_DEVICE,
+        }
+    }
+}
+
+/// A cache line: the unit of buffers, so that none shares a line with foreign data.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+/// Memory of our own that stays mapped for its whole life.
+///
+/// # Invariants
+///
+/// `mem` is mapped at `addr` for `dev`, in direction `dir`, over `len` bytes.
+/// `dev` outlives the buffer (its owner holds a queue pair of the device).
+pub(crate) struct Buffer {
+    dev: *mut bindings::ib_device,
+    mem: KVec<Line>,
+    len: usize,
+    addr: u64,
+    dir: Direction,
+}
+
+// SAFETY: The buffer is plain memory and a mapping, tied to no thread.
+unsafe impl Send for Buffer {}
+// SAFETY: `&Buffer` only gives out raw pointers and calls that may run anywhere.
+unsafe impl Sync for Buffer {}
+
+impl Buffer {
+    /// Allocates and maps `len` zeroed bytes. Sleeps.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must be a registered device and stay so until the buffer is dropped.
+    pub(crate) unsafe fn new(
+        dev: *mut bindings::ib_device,
+        len: usize,
+        dir: Direction,
+    ) -> Result<Self> {
+        let lines = len.div_ceil(size_of::<Line>());
+        let mut mem = KVec::from_elem(Line([0; 64]), lines, GFP_KERNEL)?;
+        // SAFETY: `mem` is `len` bytes at least, kmalloc'd and so fit for DMA.
+        let addr =
+            unsafe { bindings::ib_dma_map_single(dev, mem.as_mut_ptr().cast(), len, dir.as_raw()) };
+        // SAFETY: `addr` is what mapping through `dev` returned.
+        if unsafe { bindings::ib_dma_mapping_error(dev, addr) } != 0 {
+            return Err(ENOMEM);
+        }
+        // INVARIANT: Just mapped.
+        Ok(Self {
+            dev,
+            mem,
+            len,
+            addr,
+            dir,
+        })
+    }
+
+    /// The part at `offset` of `len` bytes, as pointer and device address.
+    pub(crate) fn part(&self, offset: usize, len: usize) -> Option<(NonNull<u8>, u64)> {
+        if offset.checked_add(len)? > self.len {
+            return None;
+        }
+        let base = NonNull::new(self.mem.as_ptr().cast_mut().cast::<u8>())?;
+        // SAFETY: `offset` is inside the allocation, as just checked.
+        Some((unsafe { base.add(offset) }, self.addr + offset as u64))
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::ib_dma_unmap_single(self.dev, self.addr, self.len, self.dir.as_raw()) };
+    }
+}
+
+/// Many equal parts of a few buffers, each of at most a page: no large
+/// contiguous allocation, however many parts are asked for.
+pub(crate) struct Pool {
+    buffers: KVec<Buffer>,
+    stride: usize,
+    per_buffer: usize,
+}
+
+impl Pool {
+    /// Makes `count` parts of `size` bytes. Sleeps.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Buffer::new`].
+    pub(crate) unsafe fn new(
+        dev: *mut bindings::ib_device,
+        count: usize,
+        size: usize,
+        dir: Direction,
+    ) -> Result<Self> {
+        let stride = size.next_multiple_of(size_of::<Line>());
+        let per_buffer = (kernel::page::PAGE_SIZE / stride).max(1);
+        let mut buffers = KVec::with_capacity(count.div_ceil(per_buffer), GFP_KERNEL)?;
+        let mut left = count;
+        while left > 0 {
+            let parts = left.min(per_buffer);
+            // SAFETY: Passed on to our caller.
+            let buffer = unsafe { Buffer::new(dev, parts * stride, dir) }?;
+            buffers.push(buffer, GFP_KERNEL)?;
+            left -= parts;
+        }
+        Ok(Self {
+            buffers,
+            stride,
+            per_buffer,
+        })
+    }
+
+    /// Part `index`, as pointer and device address.
+    pub(crate) fn part(&self, index: usize) -> Option<(NonNull<u8>, u64)> {
+        let buffer = self.buffers.get(index / self.per_buffer)?;
+        buffer.part((index % self.per_buffer) * self.stride, self.stride)
+    }
+}
+
+/// Lets the CPU see what the device wrote.
+///
+/// # Safety
+///
+/// `addr..addr + len` must be part of a live mapping of `dev`.
+#[inline]
+pub(crate) unsafe fn sync_for_cpu(
+    dev: *mut bindings::ib_device,
+    addr: u64,
+    len: usize,
+    dir: Direction,
+) {
+    // SAFETY: By our contract.
+    unsafe { bindings::ib_dma_sync_single_for_cpu(dev, addr, len, dir.as_raw()) };
+}
+
+/// Lets the device see what the CPU wrote, or write again.
+///
+/// # Safety
+///
+/// `addr..addr + len` must be part of a live mapping of `dev`.
+#[inline]
+pub(crate) unsafe fn sync_for_device(
+    dev: *mut bindings::ib_device,
+    addr: u64,
+    len: usize,
+    dir: Direction,
+) {
+    // SAFETY: By our contract.
+    unsafe { bindings::ib_dma_sync_single_for_device(dev, addr, len, dir.as_raw()) };
+}
+
+/// A scatterlist mapped for a device.
+///
+/// # Invariants
+///
+/// `sgl` has `nents` entries, mapped for `dev` in direction `dir` to `mapped > 0`
+/// segments. Whoever holds the mapping also holds the list's owner and drops the
+/// mapping first; `dev` outlives both.
+pub(crate) struct SgMapping {
+    dev: *mut bindings::ib_device,
+    sgl: *mut bindings::scatterlist,
+    nents: i32,
+    mapped: i32,
+    dir: Direction,
+}
+
+// SAFETY: A mapping is tied to no thread.
+unsafe impl Send for SgMapping {}
+
+impl SgMapping {
+    /// Maps the list of `owner`. Does not sleep.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must be a registered device. The mapping must be dropped before
+    /// `owner` and before `dev` goes away.
+    #[inline]
+    pub(crate) unsafe fn new<O: ScatterlistOwner>(
+        dev: *mut bindings::ib_device,
+        owner: &O,
+        dir: Direction,
+    ) -> Result<Self> {
+        let sgl = owner.sgl();
+        let nents = i32::try_from(owner.nents()).map_err(|_| EINVAL)?;
+        if nents == 0 {
+            return Err(EINVAL);
+        }
+        // SAFETY: `owner` keeps the list of `nents` entries valid.
+        let mapped = unsafe { bindings::ib_dma_map_sg(dev, sgl, nents, dir.as_raw()) };
+        if mapped <= 0 {
+            return Err(ENOMEM);
+        }
+        // INVARIANT: Just mapped; the rest is our contract.
+        Ok(Self {
+            dev,
+            sgl,
+            nents,
+            mapped,
+            dir,
+        })
+    }
+
+    /// The mapped list and its number of segments.
+    #[inline]
+    pub(crate) fn raw(&self) -> (*mut bindings::scatterlist, i32) {
+        (self.sgl, self.mapped)
+    }
+
+    /// Fills `sges` with the first `len` bytes, by the local key `lkey`. Returns
+    /// how many entries that took, or `None` if they do not suffice.
+    pub(crate) fn fill_sges(
+        &self,
+        sges: &mut [bindings::ib_sge],
+        len: u32,
+        lkey: u32,
+    ) -> Option<usize> {
+        let mut left = len;
+        let mut sg = self.sgl;
+        let mut used = 0;
+        while left > 0 {
+            if used as i32 >= self.mapped || sg.is_null() {
+                return None;
+            }
+            let sge = sges.get_mut(used)?;
+            // SAFETY: `sg` is one of the `mapped` segments of the list.
+            let (addr, seg) = unsafe { (bindings::sg_dma_address(sg), bindings::sg_dma_len(sg)) };
+            let take = seg.min(left);
+            *sge = bindings::ib_sge {
+                addr,
+                length: take,
+                lkey,
+            };
+            left -= take;
+            used += 1;
+            // SAFETY: As above; at the end of the list this is null.
+            sg = unsafe { bindings::sg_next(sg) };
+        }
+        Some(used)
+    }
+}
+
+impl Drop for SgMapping {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::ib_dma_unmap_sg(self.dev, self.sgl, self.nents, self.dir.as_raw()) };
+    }
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory regions for fast registration: allocated once, registered and
+//! invalidated by work requests.
+
+use crate::{bindings, dma::SgMapping};
+use kernel::{error::from_err_ptr, prelude::*};
+
+/// The page size that regions are mapped with: what every device supports.
+const REGION_PAGE: u32 = 4096;
+
+/// A memory region.
+///
+/// # Invariants
+///
+/// `raw` is a region that this object owns. It is not registered when dropped
+/// (its queue pair is gone by then).
+pub(crate) struct Region {
+    raw: *mut bindings::ib_mr,
+}
+
+// SAFETY: A region is tied to no thread; its owner serialises access.
+unsafe impl Send for Region {}
+
+/// What the peer may do with a region.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing: the region serves our own sends.
+    Local,
+    /// RDMA Read.
+    RemoteRead,
+    /// RDMA Write.
+    RemoteWrite,
+}
+
+impl Access {
+    fn as_raw(self) -> i32 {
+        let flags = match self {
+            Self::Local => 0,
+            Self::RemoteRead => bindings::ib_access_flags_IB_ACCESS_REMOTE_READ,
+            // Remote write needs local write (IBA 10.6.3.1).
+            Self::RemoteWrite => {
+                bindings::ib_access_flags_IB_ACCESS_LOCAL_WRITE
+                    | bindings::ib_access_flags_IB_ACCESS_REMOTE_WRITE
+            }
+        };
+        flags as i32
+    }
+}
+
+impl Region {
+    /// Allocates a region of up to `pages` pages; with `gaps`, of up to `pages`
+    /// entries that need not touch. Sleeps.
+    ///
+    /// # Safety
+    ///
+    /// `pd` must be a valid protection domain that outlives the region.
+    pub(crate) unsafe fn new(pd: *mut bindings::ib_pd, pages: u32, gaps: bool) -> Result<Self> {
+        let kind = if gaps {
+            bindings::ib_mr_type_IB_MR_TYPE_SG_GAPS
+        } else {
+            bindings::ib_mr_type_IB_MR_TYPE_MEM_REG
+        };
+        // SAFETY: `pd` is valid by the contract.
+        let raw = from_err_ptr(unsafe { bindings::ib_alloc_mr(pd, kind, pages) })?;
+        // INVARIANT: Just allocated.
+        Ok(Self { raw })
+    }
+
+    /// Points the region at a mapped list, under a new key, for a registration
+    /// that is posted next. The old key must be dead. Does not sleep.
+    #[inline]
+    pub(crate) fn map(&mut self, mapping: &SgMapping) -> Result {
+        let (sgl, nents) = mapping.raw();
+        // SAFETY: `raw` is valid by the type invariant and not in use; `sgl` has
+        // `nents` mapped segments.
+        let n = unsafe {
+            bindings::ib_update_fast_reg_key(
+                self.raw,
+                bindings::ib_inc_rkey((*self.raw).rkey) as u8,
+            );
+            bindings::ib_map_mr_sg(self.raw, sgl, nents, core::ptr::null_mut(), REGION_PAGE)
+        };
+        if n == nents {
+            Ok(())
+        } else if n < 0 {
+            Err(Error::from_errno(n))
+        } else {
+            Err(EINVAL)
+        }
+    }
+
+    /// The work request that registers the region.
+    #[inline]
+    pub(crate) fn registration(
+        &self,
+        access: Access,
+        cqe: *mut bindings::ib_cqe,
+    ) -> bindings::ib_reg_wr {
+        bindings::ib_reg_wr {
+            wr: bindings::ib_send_wr {
+                next: core::ptr::null_mut(),
+                __bindgen_anon_1: bindings::ib_send_wr__bindgen_ty_1 { wr_cqe: cqe },
+                sg_list: core::ptr::null_mut(),
+                num_sge: 0,
+                opcode: bindings::ib_wr_opcode_IB_WR_REG_MR,
+                send_flags: 0,
+                ex: bindings::ib_send_wr__bindgen_ty_2 { imm_data: 0 },
+            },
+            mr: self.raw,
+            key: self.rkey(),
+            access: access.as_raw(),
+        }
+    }
+
+    /// The current remote key.
+    #[inline]
+    pub(crate) fn rkey(&self) -> u32 {
+        // SAFETY: `raw` is valid by the type invariant.
+        unsafe { (*self.raw).rkey }
+    }
+
+    /// The current local key.
+    #[inline]
+    pub(crate) fn lkey(&self) -> u32 {
+        // SAFETY: `raw` is valid by the type invariant.
+        unsafe { (*self.raw).lkey }
+    }
+
+    /// Bytes that the region covers.
+    #[inline]
+    pub(crate) fn len(&self) -> u64 {
+        // SAFETY: `raw` is valid by the type invariant.
+        unsafe { (*self.raw).length }
+    }
+
+    /// The address at which the peer sees the first byte.
+    #[inline]
+    pub(crate) fn iova(&self) -> u64 {
+        // SAFETY: `raw` is valid by the type invariant.
+        unsafe { (*self.raw).iova }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants. The only failure is a bound memory
+        // window, and there are none.
+        unsafe { bindings::ib_dereg_mr(self.raw) };
+    }
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Receive buffers: a ring for every message of the full feature phase, and two
+//! large buffers that take turns while messages are still negotiated.
+
+use crate::{
+    bindings,
+    dma::{self, Buffer, Direction, Pool},
+};
+use core::ptr::NonNull;
+use kernel::{
+    error::to_result,
+    prelude::*,
+    sync::atomic::{Atomic, Full, Relaxed},
+    types::Opaque,
+};
+
+/// How many large buffers there are. Two, because the next request can leave
+/// while the completion handler still reads the last response; the one after that
+/// cannot, as handlers run one at a time.
+const LARGE: usize = 2;
+
+/// The state of a receive buffer.
+///
+/// The device writes a buffer only while it is posted, and the CPU reads it only
+/// in the completion handler, before it is posted again.
+const IDLE: u32 = 0;
+const POSTED: u32 = 1;
+
+/// A receive buffer.
+///
+/// # Invariants
+///
+/// `mem` is `len` bytes, mapped at `addr` for the channel's life. While `state` is
+/// `POSTED`, the queue pair has exactly one receive request with it.
+pub(crate) struct RecvBuffer {
+    pub(crate) cqe: Opaque<bindings::ib_cqe>,
+    mem: NonNull<u8>,
+    addr: u64,
+    len: u32,
+    large: bool,
+    state: Atomic<u32>,
+}
+
+// SAFETY: Memory and mapping are tied to no thread.
+unsafe impl Send for RecvBuffer {}
+// SAFETY: `state` decides who may touch the memory.
+unsafe impl Sync for RecvBuffer {}
+
+impl RecvBuffer {
+    /// The buffer that `cqe` belongs to.
+    ///
+    /// # Safety
+    ///
+    /// `cqe` must be in a buffer that lives for `'a`.
+    #[inline]
+    pub(crate) unsafe fn from_cqe<'a>(cqe: *mut bindings::ib_cqe) -> &'a Self {
+        // SAFETY: By the contract; `Opaque` is transparent.
+        unsafe { &*cqe.byte_sub(core::mem::offset_of!(Self, cqe)).cast() }
+    }
+
+    /// Whether this is a large buffer.
+    #[inline]
+    pub(crate) fn is_large(&self) -> bool {
+        self.large
+    }
+
+    /// Gives the buffer to the queue pair. Any context.
+    ///
+    /// # Errors
+    ///
+    /// `EALREADY` if it is posted already; otherwise the provider's.
+    ///
+    /// # Safety
+    ///
+    /// `qp` must be the queue pair of the buffer's channel, with room for it; no
+    /// reference to the buffer's bytes may be left.
+    #[inline]
+    pub(crate) unsafe fn post(&self, qp: *mut bindings::ib_qp, lkey: u32) -> Result {
+        if self.state.cmpxchg(IDLE, POSTED, Full).is_err() {
+            return Err(EALREADY);
+        }
+        let mut sge = bindings::ib_sge {
+            addr: self.addr,
+            length: self.len,
+            lkey,
+        };
+        let wr = bindings::ib_recv_wr {
+            next: core::ptr::null_mut(),
+            __bindgen_anon_1: bindings::ib_recv_wr__bindgen_ty_1 {
+                wr_cqe: self.cqe.get(),
+            },
+            sg_list: &raw mut sge,
+            num_sge: 1,
+        };
+        // SAFETY: `qp` is valid by the contract. The request is copied; the
+        // buffer stays mapped for the channel's life.
+        let ret =
+            to_result(unsafe { bindings::ib_post_recv(qp, &raw const wr, core::ptr::null_mut()) });
+        if ret.is_err() {
+            self.state.store(IDLE, Relaxed);
+        }
+        ret
+    }
+
+    /// Takes the first `len` bytes back after a completion, for reading.
+    ///
+    /// # Safety
+    ///
+    /// The receive request must have completed, on `dev`, and the result must be
+    /// gone before the buffer is posted again.
+    #[inline]
+    pub(crate) unsafe fn bytes(&self, dev: *mut bindings::ib_device, len: u32) -> &[u8] {
+        let len = len.min(self.len) as usize;
+        // SAFETY: Part of a live mapping, by the type invariant.
+        unsafe { dma::sync_for_cpu(dev, self.addr, len, Direction::FromDevice) };
+        // SAFETY: The device wrote `len` bytes and does not write any more.
+        unsafe { core::slice::from_raw_parts(self.mem.as_ptr(), len) }
+    }
+
+    /// Ends the CPU's turn: the buffer may be posted again.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::bytes`], whose result must be gone.
+    #[inline]
+    pub(crate) unsafe fn idle(&self, dev: *mut bindings::ib_device) {
+        // SAFETY: Part of a live mapping, by the type invariant.
+        unsafe { dma::sync_for_device(dev, self.addr, self.len as usize, Direction::FromDevice) };
+        self.state.store(IDLE, kernel::sync::atomic::Release);
+    }
+
+    /// Whether the buffer is with the queue pair.
+    #[inline]
+    pub(crate) fn is_posted(&self) -> bool {
+        self.state.load(Relaxed) == POSTED
+    }
+}
+
+/// All receive buffers of a channel.
+pub(crate) struct Receives {
+    ring: KVec<RecvBuffer>,
+    large: KVec<RecvBuffer>,
+    // What the buffers point into.
+    _pool: Pool,
+    _large: [Buffer; LARGE],
+}
+
+impl Receives {
+    /// How many requests the receive queue must hold besides the ring.
+    pub(crate) const EXTRA: u32 = LARGE as u32;
+
+    /// Allocates and maps the buffers. Sleeps.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must be registered and stay so for as long as the result lives;
+    /// `done` must be a receive completion handler for these buffers.
+    pub(crate) unsafe fn new(
+        dev: *mut bindings::ib_device,
+        count: usize,
+        len: usize,
+        large_len: usize,
+        done: unsafe extern "C" fn(*mut bindings::ib_cq, *mut bindings::ib_wc),
+    ) -> Result<Self> {
+        let buffer = |(mem, addr): (NonNull<u8>, u64), len: usize, large: bool| {
+            // INVARIANT: Mapped by whoever gave us the part; not posted.
+            Ok::<_, Error>(RecvBuffer {
+                cqe: Opaque::new(bindings::ib_cqe { done: Some(done) }),
+                mem,
+                addr,
+                len: u32::try_from(len)?,
+                large,
+                state: Atomic::new(IDLE),
+            })
+        };
+        // SAFETY: By our contract.
+        let pool = unsafe { Pool::new(dev, count, len, Direction::FromDevice) }?;
+        let mut ring = KVec::with_capacity(count, GFP_KERNEL)?;
+        for i in 0..count {
+            ring.push(buffer(pool.part(i).ok_or(EINVAL)?, len, false)?, GFP_KERNEL)?;
+        }
+        // SAFETY: By our contract.
+        let large_mem = unsafe {
+            [
+                Buffer::new(dev, large_len, Direction::FromDevice)?,
+                Buffer::new(dev, large_len, Direction::FromDevice)?,
+            ]
+        };
+        let mut large = KVec::with_capacity(LARGE, GFP_KERNEL)?;
+        for mem in &large_mem {
+            large.push(
+                buffer(mem.part(0, large_len).ok_or(EINVAL)?, large_len, true)?,
+                GFP_KERNEL,
+            )?;
+        }
+        Ok(Self {
+            ring,
+            large,
+            _pool: pool,
+            _large: large_mem,
+        })
+    }
+
+    /// The buffers of the ring.
+    pub(crate) fn ring(&self) -> &[RecvBuffer] {
+        &self.ring
+    }
+
+    /// The large buffers.
+    pub(crate) fn large(&self) -> &[RecvBuffer] {
+        &self.large
+    }
+}

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The accounting of the send queue, as pure code.
+//!
+//! A slot of the send queue is free again only when the completion of its work request, or of a
+//! later signalled one, has been polled. Most work requests are not signalled, so the producer
+//! remembers, for each signalled one, how many were posted up to it, and counts signalled
+//! completions: they come in the order of posting. Two rules keep the queue going:
+//!
+//! - what is in flight never exceeds the capacity;
+//! - the work requests behind the last signalled one are always fewer than a quarter of it, so a
+//!   queue that is full has a signalled one in it, whose completion makes room.
+//!
+//! Local invalidations, at most one for each command and always signalled, have room of their own
+//! beyond the capacity and are not counted here.
+//!
+//! The producer is whoever holds the send queue's lock. The completion side only counts, in
+//! [`SqShared`]; it may run before the producer has returned from posting.
+
+use core::ops::DerefMut;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// The longest chain of work requests that can be planned.
+pub(crate) const MAX_CHAIN: u32 = 64;
+
+/// A signalled work request comes at least this often.
+const MAX_INTERVAL: u32 = 32;
+
+/// The largest capacity; no device comes near.
+const MAX_CAPACITY: u32 = 1 << 20;
+
+/// What a chain of work requests is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chain {
+    /// Nobody waits for its completion. It is signalled now and then.
+    Plain,
+    /// The payload of a send is not ours to keep, so its completion is needed. Always signalled.
+    Guarded,
+}
+
+/// Why a chain cannot be posted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The queue is full; a completion under way makes room.
+    Full,
+    /// The chain is empty or longer than [`MAX_CHAIN`].
+    Length,
+    /// More signalled completions were counted than signalled work requests posted.
+    Miscounted,
+}
+
+/// The storage and the capacity do not fit together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Misfit;
+
+/// The completion side of a send queue.
+#[derive(Debug)]
+pub(crate) struct SqShared {
+    /// Signalled completions, modulo 2^32.
+    completed: AtomicU32,
+}
+
+impl SqShared {
+    /// The completion side of a new queue.
+    pub(crate) const fn new() -> Self {
+        Self {
+            completed: AtomicU32::new(0),
+        }
+    }
+
+    /// Counts the successful completion of a signalled work request.
+    ///
+    /// After the first failed completion nothing needs counting: the queue pair is in error, and
+    /// then work requests complete that were not signalled.
+    #[inline]
+    pub(crate) fn retire(&self) {
+        self.completed.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// The posting side of a send queue.
+///
+/// `S` stores one mark for each signalled work request in flight.
+#[derive(Debug)]
+pub(crate) struct SqProducer<S> {
+    marks: S,
+    /// Length of `marks` minus one, all bits set.
+    mask: u32,
+    /// Signalled work requests posted, modulo 2^32 as all counts here.
+    head: u32,
+    /// Signalled work requests known to be completed.
+    tail: u32,
+    /// Work requests posted.
+    posted: u32,
+    /// Work requests posted up to the last signalled one.
+    signalled: u32,
+    /// Work requests known to be completed.
+    retired: u32,
+    /// What all chains together may occupy.
+    capacity: u32,
+    /// At most so many work requests from one signalled one to the next.
+    interval: u32,
+}
+
+/// How many marks the storage of a queue of this capacity has to hold.
+pub(crate) const fn marks_len(capacity: u32) -> usize {
+    capacity.next_power_of_two() as usize
+}
+
+impl<S: DerefMut<Target = [u32]>> SqProducer<S> {
+    /// The posting side of a new queue.
+    ///
+    /// `capacity` is the number of send work requests that all chains together may occupy; it
+    /// has to hold four chains of the greatest length. `marks` has the length that [`marks_len`]
+    /// says.
+    pub(crate) fn new(marks: S, capacity: u32) -> Result<Self, Misfit> {
+        if capacity > MAX_CAPACITY || capacity < 4 * MAX_CHAIN || marks.len() != marks_len(capacity)
+        {
+            return Err(Misfit);
+        }
+        Ok(Self {
+            marks,
+            mask: capacity.next_power_of_two().wrapping_sub(1),
+            head: 0,
+            tail: 0,
+            posted: 0,
+            signalled: 0,
+            retired: 0,
+            capacity,
+            interval: MAX_INTERVAL.min(capacity / 4),
+        })
+    }
+
+    /// Plans to post a chain of `wrs` work requests.
+    ///
+    /// Nothing changes until the plan is [committed](Plan::commit), which is to be done when the
+    /// chain has been posted. If posting fails, drop the plan. If it fails behind the first work
+    /// request of the chain, the connection must fail too: the count is wrong from then on.
+    #[inline]
+    pub(crate) fn plan(
+        &mut self,
+        shared: &SqShared,
+        wrs: u32,
+        chain: Chain,
+    ) -> Result<Plan<'_, S>, Refusal> {
+        if wrs == 0 || wrs > MAX_CHAIN {
+            return Err(Refusal::Length);
+        }
+        if self.capacity.saturating_sub(self.in_flight()) < wrs {
+            self.reclaim(shared)?;
+            if self.capacity.saturating_sub(self.in_flight()) < wrs {
+                return Err(Refusal::Full);
+            }
+        }
+        let posted = self.posted.wrapping_add(wrs);
+        let signalled = match chain {
+            Chain::Plain => posted.wrapping_sub(self.signalled) >= self.interval,
+            Chain::Guarded => true,
+        };
+        Ok(Plan {
+            producer: self,
+            posted,
+            signalled,
+        })
+    }
+
+    /// Work requests that are not known to be completed. It never exceeds the capacity.
+    #[inline]
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.posted.wrapping_sub(self.retired)
+    }
+
+    /// Takes note of the completions counted meanwhile.
+    #[cold]
+    fn reclaim(&mut self, shared: &SqShared) -> Result<(), Refusal> {
+        let completed = shared.completed.load(Ordering::Acquire);
+        let new = completed.wrapping_sub(self.tail);
+        if new == 0 {
+            return Ok(());
+        }
+        if new > self.head.wrapping_sub(self.tail) {
+            return Err(Refusal::Miscounted);
+        }
+        // The last one vouches for all before it.
+        let last = completed.wrapping_sub(1) & self.mask;
+        let mark = self.marks.get(last as usize).ok_or(Refusal::Miscounted)?;
+        self.retired = *mark;
+        self.tail = completed;
+        Ok(())
+    }
+}
+
+/// Room in the send queue for one chain.
+///
+/// It borrows the producer, so no two plans can count on the same room.
+#[derive(Debug)]
+#[must_use = "what was posted must be committed"]
+pub(crate) struct Plan<'a, S> {
+    producer: &'a mut SqProducer<S>,
+    posted: u32,
+    signalled: bool,
+}
+
+impl<S: DerefMut<Target = [u32]>> Plan<'_, S> {
+    /// Whether the last work request of the chain must be signalled, and it alone.
+    #[inline]
+    pub(crate) fn is_signalled(&self) -> bool {
+        self.signalled
+    }
+
+    /// Counts the chain as posted.
+    #[inline]
+    pub(crate) fn commit(self) {
+        let producer = self.producer;
+        producer.posted = self.posted;
+        if self.signalled {
+            producer.signalled = self.posted;
+            let next = producer.head & producer.mask;
+            if let Some(mark) = producer.marks.get_mut(next as usize) {
+                *mark = self.posted;
+            }
+            producer.head = producer.head.wrapping_add(1);
+        }
+    }
+}
+
+#[cfg(any(test, CONFIG_KUNIT = "y"))]
+#[cfg_attr(CONFIG_KUNIT = "y", kernel::macros::kunit_tests(ib_iser_sq))]
+mod tests {
+    use super::*;
+
+    /// Posts one chain, and says whether it was signalled.
+    fn post(
+        producer: &mut SqProducer<&mut [u32]>,
+        shared: &SqShared,
+        wrs: u32,
+        chain: Chain,
+    ) -> Result<bool, Refusal> {
+        let plan = producer.plan(shared, wrs, chain)?;
+        let signalled = plan.is_signalled();
+        plan.commit();
+        Ok(signalled)
+    }
+
+    #[test]
+    fn sizes() {
+        // Length of the storage, capacity, reserve; whether they fit.
+        let table = [
+            (64, 64, 32, true),
+            (64, 33, 1, true),
+            (32, 32, 0, true),
+            (32, 31, 0, false),
+            (64, 64, 33, false),
+            (64, 32, 0, false),
+            (64, 65, 0, false),
+            (32, 32, 64, false),
+            (0, u32::MAX, 0, false),
+        ];
+        for (len, capacity, reserve, fits) in table {
+            let mut marks = [0; 64];
+            let producer = SqProducer::new(&mut marks[..len], capacity, reserve);
+            assert_eq!(producer.is_ok(), fits);
+        }
+    }
+
+    #[test]
+    fn signalled_now_and_then() {
+        let (shared, mut marks) = (SqShared::new(), [0; 64]);
+        let Ok(mut producer) = SqProducer::new(&mut marks[..], 64, 16) else {
+            return assert!(false);
+        };
+        // A quarter of 48 is 12: every sixth chain of two.
+        for _ in 0..3 {
+            for _ in 0..5 {
+                assert_eq!(post(&mut producer, &shared, 2, Chain::Plain), Ok(false));
+            }
+            assert_eq!(post(&mut producer, &shared, 2, Chain::Plain), Ok(true));
+        }
+        // A guarded chain begins a new count.
+        assert_eq!(post(&mut producer, &shared, 2, Chain::Plain), Ok(false));
+        assert_eq!(post(&mut producer, &shared, 1, Chain::Guarded), Ok(true));
+        assert_eq!(producer.in_flight(), 39);
+        for _ in 0..4 {
+            assert_eq!(post(&mut producer, &shared, 2, Chain::Plain), Ok(false));
+        }
+        // Full but for one; the first two completions bring back 24.
+        let full = Err(Refusal::Full);
+        assert_eq!(post(&mut producer, &shared, 2, Chain::Plain), full);
+        shared.retire();
+        shared.retire();
+        assert_eq!(post(&mut producer, &shared, 2, Chain::Plain), Ok(false));
+        assert_eq!(producer.in_flight(), 25);
+    }
+
+    #[test]
+    fn reserve_is_for_invalidations() {
+        let (shared, mut marks) = (SqShared::new(), [0; 64]);
+        let Ok(mut producer) = SqProducer::new(&mut marks[..], 40, 8) else {
+            return assert!(false);
+        };
+        while post(&mut producer, &shared, 1, Chain::Plain).is_ok() {}
+        assert_eq!(producer.in_flight(), 32);
+        let full = Err(Refusal::Full);
+        for _ in 0..8 {
+            assert_eq!(post(&mut producer, &shared, 1, Chain::Guarded), full);
+            assert_eq!(post(&mut producer, &shared, 1, Chain::Invalidate), Ok(true));
+        }
+        assert_eq!(post(&mut producer, &shared, 1, Chain::Invalidate), full);
+    }
+
+    #[test]
+    fn refusals_change_nothing() {
+        let (shared, mut marks) = (SqShared::new(), [0; 32]);
+        let Ok(mut producer) = SqProducer::new(&mut marks[..], 32, 0) else {
+            return assert!(false);
+        };
+        let table = [(0, Refusal::Length), (MAX_CHAIN + 1, Refusal::Length)];
+        for (wrs, refusal) in table {
+            assert_eq!(
+                post(&mut producer, &shared, wrs, Chain::Plain),
+                Err(refusal)
+            );
+        }
+        // A plan that is dropped.
+        assert!(producer.plan(&shared, 8, Chain::Plain).is_ok());
+        assert_eq!(producer.in_flight(), 0);
+
+        // A completion too many shows when room is needed.
+        while post(&mut producer, &shared, 8, Chain::Guarded).is_ok() {}
+        for _ in 0..5 {
+            shared.retire();
+        }
+        let miscounted = Err(Refusal::Miscounted);
+        assert_eq!(post(&mut producer, &shared, 8, Chain::Plain), miscounted);
+        assert_eq!(producer.in_flight(), 32);
+    }
+}

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! When the memory of a command may be given back.
+//!
+//! A command owns user memory in two ways: the target may reach it through the command's remote
+//! key, and the device may read it as the payload of a send. It is finished only when it has been
+//! answered (or is being aborted), every such *guarded* send has completed, and the key is dead:
+//! by the target's Send with Invalidate, or by a LOCAL_INV of ours that has completed (RFC 7145,
+//! sections 7.3.2 and 8.3.2). These things happen in any order, on any processor.
+
+use core::fmt;
+
+/// What whoever reports an event has to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Action {
+    /// Post a LOCAL_INV for the command's key; [`SlotState::on_invalidated`] reports its
+    /// completion. If it cannot be posted, the connection must fail and drain.
+    LocalInvalidate,
+    /// The memory may be given back, now. This is said exactly once.
+    Release,
+    /// The memory is still in use; a later event will say [`Action::Release`].
+    Wait,
+    /// [`Action::Release`] has been said before; nothing is left to do or to wait for.
+    Nothing,
+}
+
+/// Nothing may be posted for this command any more: it has been answered, is being aborted, or its
+/// queue pair was drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Late;
+
+/// What [`SlotState::posted`] has added, to take it back if posting fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct Posted {
+    flags: u32,
+    sends: u32,
+}
+
+/// What the peer did wrong when it answered a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// The response names no command that waits for one.
+    UnknownCommand,
+    /// The response to a command that was never sent.
+    ResponseUnsent,
+    /// The second response to the same command.
+    DuplicateResponse,
+    /// A remote invalidation, although none was negotiated.
+    InvalidationNotNegotiated {
+        /// The key that was invalidated.
+        key: u32,
+    },
+    /// A remote invalidation by the response to a command that advertised no key.
+    InvalidationWithoutKey {
+        /// The key that was invalidated.
+        key: u32,
+    },
+    /// The remote invalidation of a key that is not the command's own.
+    ForeignKey {
+        /// The key that was invalidated.
+        key: u32,
+        /// The key that the command had advertised.
+        own: u32,
+    },
+}
+
+impl Violation {
+    /// The name under which violations of this kind are counted.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::UnknownCommand => "unknown_command",
+            Self::ResponseUnsent => "response_unsent",
+            Self::DuplicateResponse => "duplicate_response",
+            Self::InvalidationNotNegotiated { .. } => "invalidation_not_negotiated",
+            Self::InvalidationWithoutKey { .. } => "invalidation_without_key",
+            Self::ForeignKey { .. } => "foreign_key",
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::UnknownCommand => f.write_str("response to a command that is not outstanding"),
+            Self::ResponseUnsent => f.write_str("response to a command that was never sent"),
+            Self::DuplicateResponse => f.write_str("second response to the same command"),
+            Self::InvalidationNotNegotiated { key } => write!(
+                f,
+                "remote invalidation of key {key:#010x}, none was negotiated"
+            ),
+            Self::InvalidationWithoutKey { key } => write!(
+                f,
+                "remote invalidation of key {key:#010x}, the command has none"
+            ),
+            Self::ForeignKey { key, own } => write!(
+                f,
+                "remote invalidation of key {key:#010x}, the command's is {own:#010x}"
+            ),
+        }
+    }
+}
+
+/// The state of one command between its first work request and the return of its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct SlotState(u32);
+
+/// Guarded completions still to come.
+const SENDS: u32 = 0xffff;
+/// The target may use the key.
+const KEY_VALID: u32 = 1 << 16;
+/// Our LOCAL_INV is under way.
+const KEY_INVALIDATING: u32 = 1 << 17;
+/// The target cannot use the key any more.
+const KEY_DEAD: u32 = 1 << 18;
+/// Something was posted.
+const POSTED: u32 = 1 << 19;
+/// The response has arrived.
+const RESPONSE: u32 = 1 << 20;
+/// Error handling asks for the memory.
+const ABORTED: u32 = 1 << 21;
+/// The queue pair was drained.
+const DRAINED: u32 = 1 << 22;
+/// [`Action::Release`] was said.
+const RELEASED: u32 = 1 << 23;
+/// The connection negotiated remote invalidation.
+const REMOTE_INVALIDATION: u32 = 1 << 24;
+
+const KEY_LIVE: u32 = KEY_VALID | KEY_INVALIDATING;
+const KEY_ANY: u32 = KEY_LIVE | KEY_DEAD;
+/// Somebody wants the command to finish.
+const FINISHING: u32 = RESPONSE | ABORTED;
+
+impl SlotState {
+    /// A command of which nothing was posted yet.
+    #[inline]
+    pub(crate) const fn new(remote_invalidation: bool) -> Self {
+        Self(if remote_invalidation {
+            REMOTE_INVALIDATION
+        } else {
+            0
+        })
+    }
+
+    /// Reports that a chain of work requests is about to be posted.
+    ///
+    /// This comes *before* posting, because completions and even the response may be handled
+    /// before the call that posts returns; and it comes under the lock of the send queue, which is
+    /// held until the chain is posted. A response may be forged before the command was sent: the
+    /// LOCAL_INV that answers it must not overtake the registration in the chain.
+    ///
+    /// `key_valid` says that the chain makes the command's key valid; `guarded_sends` is the number
+    /// of completions that [`SlotState::on_send_done`] will be told of. If posting fails,
+    /// [`SlotState::not_posted`] takes it back.
+    #[inline]
+    pub(crate) fn posted(&mut self, key_valid: bool, guarded_sends: u16) -> Result<Posted, Late> {
+        let sends = u32::from(guarded_sends);
+        if self.0 & (FINISHING | DRAINED | RELEASED) != 0
+            || (self.0 & SENDS).wrapping_add(sends) > SENDS
+        {
+            return Err(Late);
+        }
+        let flags = if key_valid {
+            POSTED | KEY_VALID
+        } else {
+            POSTED
+        };
+        let flags = flags & !self.0;
+        self.0 = (self.0 | flags).wrapping_add(sends);
+        Ok(Posted { flags, sends })
+    }
+
+    /// Takes back what [`SlotState::posted`] added for a chain of which nothing was posted.
+    #[inline]
+    pub(crate) fn not_posted(&mut self, posted: Posted) -> Action {
+        self.complete_sends(posted.sends);
+        self.0 &= !posted.flags;
+        self.settle()
+    }
+
+    /// Reports the response.
+    ///
+    /// `remote_invalidated` is the key that it invalidated, `rkey` the command's own. After a
+    /// violation the state is unchanged.
+    #[inline]
+    pub(crate) fn on_response(
+        &mut self,
+        remote_invalidated: Option<u32>,
+        rkey: u32,
+    ) -> Result<Action, Violation> {
+        if self.0 & (POSTED | RESPONSE) != POSTED {
+            return Err(if self.0 & RESPONSE != 0 {
+                Violation::DuplicateResponse
+            } else {
+                Violation::ResponseUnsent
+            });
+        }
+        if let Some(key) = remote_invalidated {
+            if self.0 & REMOTE_INVALIDATION == 0 {
+                return Err(Violation::InvalidationNotNegotiated { key });
+            }
+            if self.0 & KEY_ANY == 0 {
+                return Err(Violation::InvalidationWithoutKey { key });
+            }
+            if key != rkey {
+                return Err(Violation::ForeignKey { key, own: rkey });
+            }
+            // A LOCAL_INV of an abort may have crossed it; then its completion still counts.
+            if self.0 & KEY_VALID != 0 {
+                self.0 ^= KEY_VALID | KEY_DEAD;
+            }
+        }
+        self.0 |= RESPONSE;
+        Ok(self.finish())
+    }
+
+    /// Reports the completion of a guarded send, successful or flushed.
+    #[inline]
+    pub(crate) fn on_send_done(&mut self) -> Action {
+        self.complete_sends(1);
+        self.settle()
+    }
+
+    /// Reports the successful completion of the LOCAL_INV. One that failed or was flushed leaves the
+    /// key to [`SlotState::on_drained`].
+    #[inline]
+    pub(crate) fn on_invalidated(&mut self) -> Action {
+        if self.0 & KEY_INVALIDATING != 0 {
+            self.0 ^= KEY_INVALIDATING | KEY_DEAD;
+        }
+        self.settle()
+    }
+
+    /// Reports that error handling wants the memory back without a response.
+    ///
+    /// The response may still come; it does no harm then.
+    #[inline]
+    pub(crate) fn on_abort(&mut self) -> Action {
+        self.0 |= ABORTED;
+        self.finish()
+    }
+
+    /// Reports that the queue pair was drained and cannot be reached any more: no work request
+    /// is in flight and no key can be used (RFC 7145, section 5.2.3.2).
+    ///
+    /// For a command that nobody waits for, the answer is [`Action::Wait`]: the release is left to
+    /// [`SlotState::on_abort`].
+    #[inline]
+    pub(crate) fn on_drained(&mut self) -> Action {
+        if self.0 & KEY_LIVE != 0 {
+            self.0 |= KEY_DEAD;
+        }
+        self.0 &= !(KEY_LIVE | SENDS);
+        self.0 |= DRAINED;
+        self.settle()
+    }
+
+    /// Whether the target may still be able to use the command's key.
+    #[inline]
+    pub(crate) const fn key_is_live(self) -> bool {
+        self.0 & KEY_LIVE != 0
+    }
+
+    /// Guarded completions still to come.
+    #[inline]
+    pub(crate) const fn sends_in_flight(self) -> u32 {
+        self.0 & SENDS
+    }
+
+    /// More completions than sends are an error of ours; they must not borrow from the flags.
+    #[inline]
+    fn complete_sends(&mut self, sends: u32) {
+        self.0 = self.0.wrapping_sub(sends.min(self.0 & SENDS));
+    }
+
+    /// Goes on when somebody wants the command to finish.
+    #[inline]
+    fn finish(&mut self) -> Action {
+        if self.0 & KEY_VALID != 0 {
+            self.0 ^= KEY_VALID | KEY_INVALIDATING;
+            return Action::LocalInvalidate;
+        }
+        self.settle()
+    }
+
+    #[inline]
+    fn settle(&mut self) -> Action {
+        if self.0 & RELEASED != 0 {
+            return Action::Nothing;
+        }
+        if self.0 & FINISHING == 0 || self.0 & (KEY_LIVE | SENDS) != 0 {
+            return Action::Wait;
+        }
+        self.0 |= RELEASED;
+        Action::Release
+    }
+}
