@@ -74,18 +74,23 @@ class Cache:
         return handle
 
     def entry(self, kind: str, key: str, build: Callable[[Path], None],
-              announce: Callable[[], None] | None = None) -> Path:
+              announce: Callable[[], None] | None = None,
+              waiting: Callable[[], None] | None = None) -> Path:
         """Return the entry, building it first if it does not exist.
 
         `build` gets the temporary path, which does not exist yet, and makes a
         file or a directory there. The entry stays locked (shared) until this
-        process ends.
+        process ends. `waiting` is called if another process builds it already.
         """
         name = f"{kind}-{key}"
         final = self.path(kind, key)
         if name in self._held:
             return final
-        lock = self._lock(name, fcntl.LOCK_SH)
+        lock = self._lock(name, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if lock is None:
+            if waiting:
+                waiting()
+            lock = self._lock(name, fcntl.LOCK_SH)
         assert lock is not None
         if not final.exists():
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -93,11 +98,15 @@ class Cache:
             if not final.exists():
                 if announce:
                     announce()
-                self._build(kind, key, final, build)
+                self._held[name] = lock
+                try:
+                    self._build(kind, key, final, build)
+                finally:
+                    del self._held[name]
             fcntl.flock(lock, fcntl.LOCK_SH)
             if not final.exists():  # pruned in the instant between two locks
                 lock.close()
-                return self.entry(kind, key, build, announce)
+                return self.entry(kind, key, build, announce, waiting)
         self._held[name] = lock
         os.utime(self.root / "locks" / name)
         self.prune(kind)
@@ -166,6 +175,11 @@ class Cache:
         """Let a program this process is replaced by keep the locks."""
         for handle in self._held.values():
             os.set_inheritable(handle.fileno(), True)
+
+    def descriptors(self) -> list[int]:
+        """The locks held, for children: one that outlives this process, killed
+        in the middle of a build, then still keeps others from its directory."""
+        return [handle.fileno() for handle in self._held.values()]
 
     def mutex(self, name: str) -> IO[bytes]:
         """Wait for, and return, an exclusive lock; closing it lets go."""
