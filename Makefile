@@ -1,24 +1,111 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# The verbs of this project. What goes into the module is in Kbuild; this file
-# finds the kernel to build for and hands over. `make help` lists the verbs.
+# The verbs of this project, and the kernel that they are for. What goes into the
+# module is in Kbuild. `make help` prints the lines below that begin with `#:`.
 
-KDIR ?= /lib/modules/$(shell uname -r)/build
+#: Building
+#:   all (default)    build ib_iser_rs.ko
+#:   clean            remove what any verb here made in this directory
+#:   rustdoc          documentation of the crates rdma and iscsi, in doc/
+#: Installing (as root)
+#:   install          modules_install, and /etc/modprobe.d/ib_iser_rs.conf
+#:   modules_install  only the module, where modprobe finds it
+#:   uninstall        undo `make install`
+#: Checking
+#:   check            the whole test suite; its parts: scripts/check --help
+#:   lint             formats, clippy, checkpatch, shellcheck, licence headers, Python
+#:   rustfmt          format the Rust code
+#:   rustfmtcheck     only say what is not formatted
+#: Virtual machines (as root; more of this: scripts/iser-lab --help)
+#:   toolchain        make the root of the distribution whose compiler built the kernel
+#:   demo             boot the stock kernel, log in to a target, verify data
+#:   shell            a prompt in the same machine
+#: Variables
+#:   KDIR=DIR         kernel build directory, by default that of the running kernel
+#:   MO=DIR           put what is built there and not here
+#:   KSRC=PATH        source (tree or tarball) of the kernel, if its packages lack the
+#:                    metadata of the Rust crates and apt does not have the source
+#:   CLIPPY=1         compile with clippy
+#:   V=1, W=1         print commands, more warnings: as in the kernel
+#:   LLVM=, CC=, RUSTC=, BINDGEN=, PAHOLE=, RUSTFMT=   tools: as in the kernel
+#:   DEFAULT=1        install: load ib_iser_rs where ib_iser is asked for, so that
+#:                    `iscsiadm -I iser` uses it
+#:   DESTDIR=DIR      install below that directory
+#:   INSTALL_MOD_PATH=DIR, INSTALL_MOD_DIR=DIR, INSTALL_MOD_STRIP=1   as in the kernel
+#:   ISER_CACHE=DIR   what is made once, by default ~/.cache/ib_iser_rs
+#:   ARGS=            passed to the program behind check, demo, shell and toolchain
+
+# In the toolchain root the kernel is the one that root was made for.
+KDIR ?= /lib/modules/$(or $(ISER_RELEASE),$(shell uname -r))/build
+DESTDIR ?=
+INSTALL_MOD_PATH ?= $(DESTDIR)
+INSTALL_MOD_DIR ?= updates
+RUSTFMT ?= rustfmt
 
 MAKEFLAGS += --no-print-directory
 
-# The directory of the kernel build, with the metadata of its Rust crates.
-prepare = dir=$$(python3 scripts/build/prepare.py '$(KDIR)') || exit 1;
-# Kbuild in that directory, with as many jobs as there are processors.
+output := $(if $(MO),$(abspath $(MO)),$(CURDIR))
+python := PYTHONDONTWRITEBYTECODE=1 PYTHONPATH='$(CURDIR)/scripts' python3 -m
+
+# Variables that Kbuild takes from its command line only.
+forward = $(foreach name,V W CLIPPY,$(if $($(name)),$(name)='$($(name))'))
+# As many jobs as there are processors, unless the user said how many.
 jobs = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
-kbuild = $(MAKE) $(jobs) -C "$$dir" M='$(CURDIR)' $(if $(MO),MO='$(abspath $(MO))')
+# $(call kbuild,build or install): make in the kernel's build directory.
+kbuild = $(python) build.kbuild $(1) '$(KDIR)' $(MAKE) $(jobs) \
+	M='$(CURDIR)' $(if $(MO),MO='$(output)') $(forward)
+installer = $(python) build.install --kdir '$(KDIR)' --root '$(INSTALL_MOD_PATH)' \
+	--etc '$(or $(DESTDIR),$(INSTALL_MOD_PATH))/etc' --directory '$(INSTALL_MOD_DIR)'
 
-.PHONY: all module clean
+.PHONY: all module
 all: module
-
 module:
-	+@$(prepare) $(kbuild) modules
+	+@$(call kbuild,build) modules
 
-# Needs no Rust metadata, so it works with any KDIR that can build modules at all.
+.PHONY: rustdoc
+rustdoc:
+	+@$(call kbuild,build) ISER_RUSTDOC=1 modules
+	@echo '  see $(output)/doc/rdma/index.html and $(output)/doc/iscsi/index.html'
+
+.PHONY: install modules_install uninstall
+modules_install:
+	@$(installer) check '$(output)/ib_iser_rs.ko'
+	+@$(call kbuild,install) INSTALL_MOD_PATH='$(INSTALL_MOD_PATH)' \
+		INSTALL_MOD_DIR='$(INSTALL_MOD_DIR)' modules_install
+	@$(installer) depmod
+install: modules_install
+	@$(installer) configure $(if $(filter 1 y,$(DEFAULT)),--default)
+uninstall:
+	@$(installer) uninstall
+
+# Only what is ignored by git too; `target` is Cargo's.
+.PHONY: clean
 clean:
-	+@dir='$(KDIR)'; $(kbuild) clean
+	@rm -rf doc .lint
+	@find '$(output)' \( -name .git -o -name target \) -prune -o -type f \( \
+		-name '*.ko' -o -name '*.[aio]' -o -name '.*.cmd' -o -name '.*.d' -o -name '*.mod' \
+		-o -name '*.mod.c' -o -name '*.rmeta' -o -name '*.pyc' -o -name '.module-common.o' \
+		-o -name 'Module.symvers' -o -name 'modules.order' -o -name 'symbols.checked' \
+		-o -name '*_generated.rs' -o -name 'blocklist.args' \) -exec rm -f {} +
+	@find '$(output)' -name .git -prune -o -type d -name __pycache__ -exec rmdir {} +
+
+# $(call sources,pattern): files of this project, whether git knows them or not.
+sources = $$($(python) build.files '$(1)')
+
+.PHONY: rustfmt rustfmtcheck lint
+rustfmt:
+	@$(RUSTFMT) --edition 2021 --config-path .rustfmt.toml $(call sources,*.rs)
+rustfmtcheck:
+	@$(RUSTFMT) --edition 2021 --config-path .rustfmt.toml --check $(call sources,*.rs)
+lint:
+	+@scripts/lint $(ARGS)
+
+.PHONY: check toolchain demo shell
+check:
+	+@scripts/check $(ARGS)
+toolchain demo shell:
+	+@scripts/iser-lab $@ $(ARGS)
+
+.PHONY: help
+help:
+	@sed -n 's/^#: \{0,1\}//p' Makefile

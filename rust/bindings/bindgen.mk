@@ -54,12 +54,13 @@ iser-bindgen-c-flags-final = $(filter-out $(CC_FLAGS_LTO), $(iser-bindgen-c-flag
 iser-bindgen-args = $(shell grep -Ehv '^\#|^$$' $(1))
 
 iser-blocklist-tool := $(src)/scripts/build/blocklist.py
+iser-blocklist := $(iser-python) build.blocklist
 
 iser-kernel-bindings := $(objtree)/rust/bindings/bindings_generated.rs
 iser-helper-bindings := $(iser-bindings-dir)/bindings_helpers_generated.rs
 
 quiet_cmd_iser_blocklist = BLOCKLIST $@
-      cmd_iser_blocklist = python3 $(iser-blocklist-tool) make \
+      cmd_iser_blocklist = $(iser-blocklist) make \
 	$(iser-kernel-bindings) $(iser-helper-bindings) > $@
 
 $(iser-bindings-dir)/blocklist.args: $(iser-kernel-bindings) \
@@ -75,7 +76,7 @@ quiet_cmd_iser_bindgen = BINDGEN $@
 		--enable-function-attribute-detection \
 		-o $@ -- $(iser-bindgen-c-flags-final); \
 	sed -Ei 's/pub const RUST_CONST_HELPER_([a-zA-Z0-9_]*)/pub const \1/g' $@; \
-	python3 $(iser-blocklist-tool) check $(iser-kernel-bindings) $@
+	$(iser-blocklist) check $(iser-kernel-bindings) $@
 
 $(iser-bindings-dir)/bindings_generated.rs: \
     $(src)/rust/bindings/bindings_helper.h $(iser-bindgen-params) \

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """Keep one definition of each C type across kernel::bindings and iser_bindings.
 

@@ -7,45 +7,79 @@ kernel's own `make prepare` on the source of the same version, with the kernel's
 directory links to their entries and adds what is missing.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
+import subprocess
+from pathlib import Path
 
-import cache
-import kdir as kdir_module
-import source
-from progress import BuildError, run, say
+from build import source
+from build.kdir import Kdir, config_value, overrides, tool, tool_version, wants_llvm
+from build.progress import BuildError, run, say
+from lab.cache import Cache, key_of
 
 # What later builds read of the source's rust/ directory.
-KEPT = ("*.rmeta", "*.so", "*generated*", "helpers/*.bc", "bindings/*generated*", "kernel/*generated*")
+KEPT = ("*.rmeta", "*.so", "*generated*", "helpers/*.bc", "bindings/*generated*",
+        "kernel/*generated*")
+# What `make lint` reads of the source.
+KEPT_SCRIPTS = ("scripts/checkpatch.pl", "scripts/spelling.txt", "scripts/const_structs.checkpatch")
 
-HOST_TOOLS = {
-    "flex": "flex", "bison": "bison", "bc": "bc", "make": "make", "gcc": "gcc", "perl": "perl",
-    "xz": "xz-utils", "clang": "clang",
-}
+# Raised when an entry of the cache is made differently from the same input.
+FORMAT = 1
+
+# What of our command line is meant for that make too, and what must not reach it.
+PASSED = ("ARCH", "CROSS_COMPILE", "LLVM", "CC", "LD", "HOSTCC", "RUSTC", "HOSTRUSTC", "BINDGEN",
+          "RUSTFMT", "RUST_LIB_SRC", "PAHOLE")
+DROPPED = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "KBUILD_OUTPUT", "KBUILD_EXTMOD",
+           "O", "M", "MO", "W", "V", "C", "CLIPPY")
+
+# What `make prepare` needs beside rustc and bindgen: each with Debian's package.
+HOST_TOOLS = {"flex": "flex", "bison": "bison", "bc": "bc", "make": "make", "perl": "perl",
+              "gcc": "gcc", "clang": "clang", "xz": "xz-utils"}
+HOST_HEADERS = {"gelf.h": "libelf-dev", "openssl/opensslv.h": "libssl-dev"}
+RUST_SOURCE = "lib/rustlib/src/rust/library/core/src/lib.rs"
 
 
-def key(kdir, rustc_text):
-    """Return the name of the metadata entry: version, configuration and compiler."""
-    return f"{kdir.release}-{cache.digest(kdir.package_version or '', kdir.config, rustc_text)}"
+def versions(kdir: Kdir) -> dict[str, str]:
+    """Return everything that the metadata of `kdir` depends on, by name."""
+    return {
+        "release": kdir.release,
+        "package": kdir.package_version or "",
+        "config": kdir.config,
+        "rustc": tool_version(tool("rustc")) or "",
+        "bindgen": tool_version(tool("bindgen")) or "",
+        "source": os.environ.get("KSRC", ""),
+        "format": str(FORMAT),
+    }
 
 
-def _check_host_tools():
-    missing = [package for tool, package in HOST_TOOLS.items() if not shutil.which(tool)]
-    rustc = os.environ.get("RUSTC") or "rustc"
-    sysroot = os.popen(f"{rustc} --print sysroot").read().strip()
-    if not os.path.exists(f"{sysroot}/lib/rustlib/src/rust/library/core/src/lib.rs"):
+def key(kdir: Kdir) -> str:
+    """Return the name of the metadata entry: the release, and a hash of the rest."""
+    return f"{kdir.release}-{key_of(versions(kdir))}"
+
+
+def has_rust_source() -> bool:
+    """Whether the source of the standard library is beside rustc."""
+    given = overrides().get("RUST_LIB_SRC")
+    if given:
+        return (Path(given) / "core/src/lib.rs").is_file()
+    result = subprocess.run([*tool("rustc").split(), "--print", "sysroot"],
+                            capture_output=True, text=True, check=False)
+    return (Path(result.stdout.strip()) / RUST_SOURCE).is_file()
+
+
+def missing_packages(include: Path = Path("/usr/include")) -> list[str]:
+    """Return the packages without which `make prepare` fails here."""
+    missing = [package for name, package in HOST_TOOLS.items() if not shutil.which(name)]
+    if not has_rust_source():
         missing.append("rust-src")
-    for header, package in (("gelf.h", "libelf-dev"), ("openssl/opensslv.h", "libssl-dev")):
-        if not os.path.exists(f"/usr/include/{header}"):
-            missing.append(package)
-    if missing:
-        raise BuildError(
-            "the kernel's Rust crates must be compiled once, which needs: apt install "
-            + " ".join(missing)
-        )
+    missing += [package for header, package in HOST_HEADERS.items()
+                if not (include / header).is_file()]
+    return missing
 
 
-def _keep(tree, target, origin):
+def _keep(tree: Path, target: Path, origin: str) -> None:
     """Copy what later builds need from the built `tree` to `target`."""
     rust = tree / "rust"
     for pattern in KEPT:
@@ -61,47 +95,69 @@ def _keep(tree, target, origin):
     if spec.is_file():
         (target / "scripts").mkdir()
         shutil.copy2(spec, target / "scripts")
+    (target / "lint/scripts").mkdir(parents=True)
+    for name in KEPT_SCRIPTS:
+        if (tree / name).is_file():
+            shutil.copy2(tree / name, target / "lint" / name)
 
 
-def _build(kdir, rustc_text, target, lock_fd):
+def make_command(kdir: Kdir, tree: Path) -> tuple[list[str], dict[str, str]]:
+    """Return a make in `tree` that is no part of this one, and its environment."""
+    given = overrides()
+    command = ["make", "-C", str(tree), f"-j{os.cpu_count() or 1}"]
+    command += [f"{name}={given[name]}" for name in PASSED if name in given]
+    if wants_llvm(kdir):
+        command.append("LLVM=1")
+    dropped = {*DROPPED, *given}
+    return command, {k: v for k, v in os.environ.items() if k not in dropped}
+
+
+def _build(kdir: Kdir, cache: Cache, target: Path) -> None:
     """Build the metadata for `kdir` into the directory `target`."""
-    _check_host_tools()
-    logs = cache.root() / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    log = logs / f"rust-metadata-{kdir.release}.log"
+    missing = missing_packages()
+    if missing:
+        raise BuildError(
+            f"the Rust crates of kernel {kdir.release} must be compiled once, "
+            f"which needs: apt install {' '.join(missing)}"
+        )
+    log = cache.root / "logs" / f"rust-metadata-{kdir.release}.log"
     log.write_bytes(b"")
     say(f"RUSTMETA kernel {kdir.release} came without; this is done once (log: {log})")
     work = target / "work"
-    work.mkdir()
-    path, description = source.find(kdir, work, log, lock_fd)
-    tree = source.unpack(path, work, log, lock_fd)
+    work.mkdir(parents=True)
+    locks = cache.descriptors()
+    path, description = source.find(kdir, work, log, locks)
+    tree = source.unpack(path, work, log, locks)
     version = source.tree_version((tree / "Makefile").read_text(encoding="utf-8"))
     if version != kdir.version:
-        raise BuildError(f"{description} is {version}, but the kernel is {kdir.version}")
+        raise BuildError(f"{description} is the source of {version}, but the kernel is {kdir.version}")
     (tree / ".config").write_text(kdir.config, encoding="utf-8")
     variables = kdir.path / ".kernelvariables"
     if variables.is_file():
         shutil.copy(variables, tree)
-    make = ["make", "-C", str(tree), f"-j{os.cpu_count() or 1}"]
-    environment = {
-        name: value for name, value in os.environ.items()
-        if name not in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "KBUILD_OUTPUT", "O")
-    }
-    run("RUSTMETA configuring", [*make, "olddefconfig"], log, lock_fd=lock_fd, env=environment)
+    make, environment = make_command(kdir, tree)
+    run("RUSTMETA configuring", [*make, "olddefconfig"], log, locks, env=environment)
     config = (tree / ".config").read_text(encoding="utf-8")
-    if kdir_module.config_value(config, "RUST") != "y":
+    if config_value(config, "RUST") != "y":
         raise BuildError(
             "with the tools installed here the source turns CONFIG_RUST off; "
             f"`make rustavailable` says why (full log: {log})"
         )
-    run("RUSTMETA compiling", [*make, "prepare"], log, lock_fd=lock_fd, env=environment)
-    _keep(tree, target, f"{description}, {rustc_text}")
+    run("RUSTMETA compiling", [*make, "prepare"], log, locks, env=environment)
+    rustc = tool_version(tool("rustc"))
+    _keep(tree, target, f"{description}, {rustc}, {tool_version(tool('bindgen'))}")
     shutil.rmtree(work)
 
 
-def _shadow_plan(kdir, entry, shadow):
-    """Return {path in the shadow: link target or text}, which is all it holds."""
-    plan = {}
+Plan = dict[str, tuple[str, str]]
+
+
+def shadow_plan(kdir: Kdir, entry: Path) -> Plan:
+    """Return what a shadow holds: {path: ("link", target) or ("text", text)}.
+
+    The Makefile's text has a `{shadow}` in the place of the directory's own path.
+    """
+    plan: Plan = {}
     for path in sorted(kdir.path.iterdir()):
         if path.name not in ("Makefile", "rust", "scripts"):
             plan[path.name] = ("link", str(path))
@@ -111,46 +167,34 @@ def _shadow_plan(kdir, entry, shadow):
         plan[f"scripts/{path.name}"] = ("link", str(path))
     plan["rust"] = ("link", str(entry / "rust"))
     lines = (kdir.path / "Makefile").read_text(encoding="utf-8").splitlines()
-    if len(lines) < 10:
+    # The Makefile of a header package says where the output is and includes the
+    # real one; that of a source tree is the real one.
+    if any(line.startswith("KBUILD_OUTPUT") for line in lines):
         lines = [line for line in lines if not line.startswith("KBUILD_OUTPUT")]
     else:
         lines = [f"include {kdir.path}/Makefile"]
-    plan["Makefile"] = ("text", "\n".join([f"KBUILD_OUTPUT={shadow}", *lines]) + "\n")
+    plan["Makefile"] = ("text", "\n".join(["KBUILD_OUTPUT={shadow}", *lines]) + "\n")
     return plan
 
 
-def _lay(plan, directory):
+def _lay(plan: Plan, directory: Path, final: Path) -> None:
     for name, (kind, value) in plan.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if kind == "link":
             path.symlink_to(value)
         else:
-            path.write_text(value, encoding="utf-8")
-    (directory / ".plan").write_text(repr(plan), encoding="utf-8")
+            path.write_text(value.replace("{shadow}", str(final)), encoding="utf-8")
 
 
-def _waiting():
-    say("RUSTMETA another build makes it already; waiting")
-
-
-def build_directory(kdir):
+def build_directory(kdir: Kdir, cache: Cache) -> Path:
     """Return the directory to give to `make -C` for modules of `kdir`."""
-    if kdir.has_metadata:
-        return kdir.path
-    rustc_text = kdir_module.tool_version(os.environ.get("RUSTC") or "rustc") or ""
-    name = key(kdir, rustc_text)
+    name = key(kdir)
     entry = cache.entry(
-        cache.root() / "rust-metadata" / name,
-        lambda target, lock_fd: _build(kdir, rustc_text, target, lock_fd),
-        _waiting,
+        "rust-metadata", name, lambda target: _build(kdir, cache, target),
+        waiting=lambda: say("RUSTMETA another build makes it already; waiting for that"),
     )
-    shadow = cache.root() / "kdir" / f"{name}-{cache.digest(str(kdir.path))[:8]}"
-    plan = _shadow_plan(kdir, entry, shadow)
-    try:
-        current = (shadow / ".plan").read_text(encoding="utf-8")
-    except OSError:
-        current = None
-    if current != repr(plan):
-        cache.replace(shadow, lambda directory, _: _lay(plan, directory))
-    return shadow
+    plan = shadow_plan(kdir, entry)
+    shadow = f"{kdir.release}-{key_of(plan)}"
+    final = cache.path("kdir", shadow)
+    return cache.entry("kdir", shadow, lambda target: _lay(plan, target, final))

@@ -4,26 +4,33 @@
 Everything goes to standard error; standard output is for results.
 """
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lab.report import LabError
 
 # A step that is not watched on a terminal says that it lives this often.
 SILENCE = 20.0
 
 
-class BuildError(Exception):
+class BuildError(LabError):
     """A failure with a message for the user; no traceback belongs to it."""
 
 
-def say(text):
+def say(text: str) -> None:
     """Print one line in Kbuild's manner."""
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
-def _last_line(path):
-    """Return the last line of the file `path`, shortened for a status line."""
+def _last_line(path: Path) -> str:
+    """Return the last line of a log, shortened for a status line."""
     with open(path, "rb") as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - 400))
@@ -34,31 +41,37 @@ def _last_line(path):
 class _Status:
     """Shows how far a command is: in place on a terminal, now and then elsewhere."""
 
-    def __init__(self, title, log):
+    def __init__(self, title: str, log: Path) -> None:
         self.title, self.log = title, log
         self.start = self.shown = time.monotonic()
         self.tty = sys.stderr.isatty()
 
-    def tick(self):
+    def tick(self) -> None:
+        """Show the status, if the last time was long enough ago."""
         now = time.monotonic()
-        if self.tty and now - self.shown >= 1:
-            text = f"  {self.title} ({now - self.start:.0f} s) {_last_line(self.log)}"
-            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-            self.shown = now
-        elif not self.tty and now - self.shown >= SILENCE:
-            say(f"{self.title} ({now - self.start:.0f} s) {_last_line(self.log)}")
-            self.shown = now
+        if now - self.shown < (1 if self.tty else SILENCE):
+            return
+        self.shown = now
+        text = f"{self.title} ({now - self.start:.0f} s) {_last_line(self.log)}"
+        if self.tty:
+            print(f"\r\033[K  {text}", end="", file=sys.stderr, flush=True)
+        else:
+            say(text)
 
-    def done(self):
+    def done(self) -> None:
+        """Replace the status by the time the command took."""
         if self.tty:
             print("\r\033[K", end="", file=sys.stderr)
         say(f"{self.title}: {time.monotonic() - self.start:.1f} s")
 
 
-def run(title, command, log, hint="", lock_fd=None, **kwargs):
-    """Run `command`, its output appended to the file `log`; show progress.
+def run(title: str, command: Sequence[str | Path], log: Path, locks: Sequence[int] = (),
+        **kwargs: Any) -> None:
+    """Run `command`, its output appended to `log`; show progress.
 
-    On failure raise BuildError with the end of the log, its place and `hint`.
+    The command inherits the descriptors `locks`, so that what it writes to stays
+    locked should this process be killed. On failure raise BuildError with the end
+    of the log and its place.
     """
     status = _Status(title, log)
     with open(log, "ab") as output:
@@ -69,7 +82,7 @@ def run(title, command, log, hint="", lock_fd=None, **kwargs):
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            pass_fds=() if lock_fd is None else (lock_fd,),
+            pass_fds=tuple(locks),
             **kwargs,
         ) as process:
             try:
@@ -85,5 +98,5 @@ def run(title, command, log, hint="", lock_fd=None, **kwargs):
     if code:
         with open(log, encoding="utf-8", errors="replace") as file:
             tail = "".join(f"    {line}" for line in file.readlines()[-12:])
-        raise BuildError(f"{title} failed:\n{tail}{hint}{chr(10) if hint else ''}full log: {log}")
+        raise BuildError(f"{title} failed:\n{tail}full log: {log}")
     status.done()

@@ -6,29 +6,36 @@ that of the headers, and that version of the package from apt, unpacked without
 being installed.
 """
 
+from __future__ import annotations
+
 import os
-import pathlib
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
+from pathlib import Path
 
-from progress import BuildError, run
+from build.kdir import Kdir
+from build.progress import BuildError, run
 
-INSTALLED = pathlib.Path("/usr/src")
+INSTALLED = Path("/usr/src")
+# apt's own user cannot write into the cache; apt complains unless told to stay root.
+APT_GET = ("apt-get", "-q", "-o", "APT::Sandbox::User=root")
 
 
-def series(version):
+def series(version: str) -> str:
     """Return the part of a kernel version that names Debian's source package."""
     return ".".join(version.split(".")[:2])
 
 
-def tree_version(makefile):
+def tree_version(makefile: str) -> str:
     """Return the version that a kernel's top Makefile states, such as 7.3.4."""
     found = dict(re.findall(r"^(VERSION|PATCHLEVEL|SUBLEVEL) = (\d+)$", makefile, re.MULTILINE))
     return ".".join(found.get(key, "?") for key in ("VERSION", "PATCHLEVEL", "SUBLEVEL"))
 
 
-def _installed_version(package):
+def _installed_version(package: str) -> str | None:
+    """Return the version of an installed Debian package, or None."""
     if not shutil.which("dpkg-query"):
         return None
     result = subprocess.run(
@@ -39,34 +46,51 @@ def _installed_version(package):
     return version.strip() if result.returncode == 0 and status.startswith("ii") else None
 
 
-def _from_apt(package, version, directory, log, lock_fd):
-    """Fetch the package into `directory` and return the tarball in it, or None."""
+def _download(package: str, version: str, directory: Path, log: Path,
+              locks: Sequence[int]) -> Path | None:
+    """Fetch a package of exactly `version` from apt; return the .deb, or None."""
+    def attempt() -> Path | None:
+        try:
+            run(f"SOURCE   fetching {package} {version}",
+                [*APT_GET, "download", f"{package}={version}"], log, locks, cwd=directory)
+        except BuildError:
+            return None
+        return next(directory.glob("*.deb"), None)
+
+    found = attempt()
+    if found is None and os.geteuid() == 0:
+        # The lists may be older than the kernel, or empty.
+        try:
+            run("SOURCE   apt-get update", [*APT_GET, "update"], log, locks)
+        except BuildError:
+            return None
+        found = attempt()
+    return found
+
+
+def _from_apt(package: str, version: str, directory: Path, log: Path,
+              locks: Sequence[int]) -> Path | None:
+    """Return the tarball of the package `package` from apt, or None."""
     if not shutil.which("apt-get"):
         return None
-    try:
-        run(
-            f"SOURCE  fetching {package} {version}",
-            # apt's own user cannot write here; it says so unless told to stay root.
-            ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", f"{package}={version}"],
-            log, lock_fd=lock_fd, cwd=directory,
-        )
-        deb = next(directory.glob("*.deb"))
-        run(
-            f"SOURCE  opening {deb.name}", ["dpkg-deb", "-x", str(deb), str(directory / "package")],
-            log, lock_fd=lock_fd,
-        )
-    except (BuildError, StopIteration):
+    deb = _download(package, version, directory, log, locks)
+    if deb is None:
         return None
-    return next((directory / "package/usr/src").glob("linux-source-*.tar.*"), None)
+    content = directory / "package"
+    run(f"SOURCE   opening {deb.name}", ["dpkg-deb", "-x", deb, content], log, locks)
+    return next((content / "usr/src").glob("linux-source-*.tar.*"), None)
 
 
-def find(kdir, directory, log, lock_fd):
-    """Return (path, description) of a source tree or tarball for `kdir`."""
+def find(kdir: Kdir, directory: Path, log: Path, locks: Sequence[int]) -> tuple[Path, str]:
+    """Return a source tree or tarball for `kdir`, and what it is.
+
+    What has to be fetched goes to `directory`; `locks` are for child processes.
+    """
     given = os.environ.get("KSRC")
     if given:
         if not os.path.exists(given):
             raise BuildError(f"KSRC={given}: no such file or directory")
-        return pathlib.Path(given).resolve(), f"KSRC={given}"
+        return Path(given).resolve(), f"KSRC={given}"
     version = kdir.package_version
     package = f"linux-source-{series(kdir.version)}"
     if version is None:
@@ -74,31 +98,30 @@ def find(kdir, directory, log, lock_fd):
             f"{kdir.path} has no rust/*.rmeta and does not say which package it came from; "
             f"give KSRC= the source of kernel {kdir.release}"
         )
-    if _installed_version(package) == version:
+    have = _installed_version(package)
+    if have == version:
         for tarball in sorted(INSTALLED.glob(f"{package}.tar.*")):
             return tarball, f"{package} {version}"
-    tarball = _from_apt(package, version, directory, log, lock_fd)
+    tarball = _from_apt(package, version, directory, log, locks)
     if tarball:
         return tarball, f"{package} {version}"
-    have = _installed_version(package)
     raise BuildError(
         f"the source of kernel {kdir.release} is needed: apt install {package}={version}"
         + (f" (installed is {have})" if have else "")
-        + "; if the mirror no longer has it, upgrade kernel, headers and source together,"
-        " or give KSRC="
+        + "; if apt no longer has that version, upgrade kernel, headers and source together,"
+        f" or give KSRC= a tree or tarball (log: {log})"
     )
 
 
-def unpack(path, directory, log, lock_fd):
+def unpack(path: Path, directory: Path, log: Path, locks: Sequence[int]) -> Path:
     """Return a writable tree of the source `path` below `directory`."""
     tree = directory / "linux"
     tree.mkdir()
     if path.is_dir():
-        run("SOURCE  copying", ["cp", "-a", f"{path}/.", str(tree)], log, lock_fd=lock_fd)
+        # A tree that was built in is not clean, and what it made is not ours.
+        run(f"SOURCE   copying {path}", ["cp", "-a", "--reflink=auto", f"{path}/.", tree], log, locks)
+        run("SOURCE   cleaning the copy", ["make", "-C", tree, "mrproper"], log, locks)
     else:
-        run(
-            f"SOURCE  unpacking {path.name}",
-            ["tar", "-x", "-f", str(path), "--strip-components=1", "-C", str(tree)],
-            log, lock_fd=lock_fd,
-        )
+        run(f"SOURCE   unpacking {path.name}",
+            ["tar", "-x", "-f", path, "--strip-components=1", "-C", tree], log, locks)
     return tree

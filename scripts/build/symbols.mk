@@ -4,7 +4,7 @@
 # Kbuild.
 
 quiet_cmd_iser_symbols = SYMBOLS $@
-      cmd_iser_symbols = python3 $(src)/scripts/build/symbols.py \
+      cmd_iser_symbols = $(iser-python) build.symbols \
 		--nm $(NM) --objtree $(objtree) $< > $@
 
 $(obj)/symbols.checked: $(obj)/ib_iser_rs.o $(src)/scripts/build/symbols.py FORCE

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """Check that the kernel exports every Rust symbol the module leaves undefined.
 
