@@ -25,6 +25,8 @@
 mod cm_data;
 #[path = "../../../drivers/infiniband/ulp/iser_rs/command.rs"]
 mod command;
+#[path = "../../../drivers/infiniband/ulp/iser_rs/params.rs"]
+mod params;
 #[path = "../../../drivers/infiniband/ulp/iser_rs/sq.rs"]
 mod sq;
 #[path = "../../../drivers/infiniband/ulp/iser_rs/state.rs"]
