@@ -35,3 +35,10 @@ mod state;
 mod violation;
 #[path = "../../../drivers/infiniband/ulp/iser_rs/wire.rs"]
 mod wire;
+
+#[cfg(test)]
+mod command_props;
+#[cfg(test)]
+mod sq_props;
+#[cfg(test)]
+mod wire_props;

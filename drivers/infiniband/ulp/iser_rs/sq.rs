@@ -239,6 +239,15 @@ impl<S: DerefMut<Target = [u32]>> Plan<'_, S> {
 mod tests {
     use super::*;
 
+    impl<S> SqProducer<S> {
+        /// Makes a new queue look as if `count` work requests, all signalled, had gone through it.
+        pub(crate) fn age(&mut self, shared: &SqShared, count: u32) {
+            shared.completed.store(count, Ordering::Relaxed);
+            (self.head, self.tail) = (count, count);
+            (self.posted, self.signalled, self.retired) = (count, count, count);
+        }
+    }
+
     /// Posts one chain, and says whether it was signalled.
     fn post(
         producer: &mut SqProducer<&mut [u32]>,
@@ -313,6 +322,25 @@ mod tests {
             assert_eq!(post(&mut producer, &shared, 1, Chain::Invalidate), Ok(true));
         }
         assert_eq!(post(&mut producer, &shared, 1, Chain::Invalidate), full);
+        Ok(())
+    }
+
+    #[test]
+    fn counts_may_wrap() -> Result<(), Misfit> {
+        let (shared, mut marks) = (SqShared::new(), [0; 64]);
+        let mut producer = SqProducer::new(&mut marks[..], 64, 0)?;
+        producer.age(&shared, u32::MAX - 20);
+        for _ in 0..20 {
+            for _ in 0..8 {
+                assert_eq!(post(&mut producer, &shared, 8, Chain::Guarded), Ok(true));
+            }
+            let full = Err(Refusal::Full);
+            assert_eq!(post(&mut producer, &shared, 8, Chain::Guarded), full);
+            assert_eq!(producer.in_flight(), 64);
+            for _ in 0..8 {
+                shared.retire();
+            }
+        }
         Ok(())
     }
 

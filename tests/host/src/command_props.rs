@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Every order of events of a command, and any others, against a model.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::command::{Action, CommandCell, CommandState};
+use crate::violation::Violation;
+
+const OWN: u32 = 0x0a00_0001;
+const FOREIGN: u32 = 0x0a00_0002;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Key {
+    None,
+    Valid,
+    Invalidating,
+    Dead,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    /// A chain: whether it makes the key valid, and how many guarded sends it has.
+    Post(bool, u16),
+    Response(Option<u32>),
+    SendDone,
+    Invalidated,
+    Abort,
+    Drained,
+}
+
+/// The rules in words of their own: what is in flight, and who has said what.
+#[derive(Clone, Copy, Debug)]
+struct Model {
+    negotiated: bool,
+    key: Key,
+    sends: u32,
+    posted: bool,
+    response: bool,
+    aborted: bool,
+    drained: bool,
+    releases: u32,
+}
+
+impl Model {
+    fn new(negotiated: bool) -> Self {
+        Self {
+            negotiated,
+            key: Key::None,
+            sends: 0,
+            posted: false,
+            response: false,
+            aborted: false,
+            drained: false,
+            releases: 0,
+        }
+    }
+
+    fn memory_in_use(&self) -> bool {
+        self.sends > 0 || matches!(self.key, Key::Valid | Key::Invalidating)
+    }
+
+    fn wanted(&self) -> bool {
+        self.response || self.aborted
+    }
+
+    fn invalidate_or_answer(&mut self) -> Action {
+        if self.wanted() && self.key == Key::Valid {
+            self.key = Key::Invalidating;
+            return Action::LocalInvalidate;
+        }
+        if self.releases > 0 {
+            Action::Nothing
+        } else if self.memory_in_use() || !self.wanted() {
+            Action::Wait
+        } else {
+            self.releases += 1;
+            Action::Release
+        }
+    }
+
+    /// `None` is the answer to a chain that may be posted.
+    fn event(&mut self, event: Event) -> Result<Option<Action>, &'static str> {
+        match event {
+            Event::Post(key, sends) => {
+                if self.wanted() || self.drained {
+                    return Err("late");
+                }
+                self.posted = true;
+                self.sends += u32::from(sends);
+                if key {
+                    self.key = Key::Valid;
+                }
+                return Ok(None);
+            }
+            Event::Response(invalidated) => {
+                if self.response {
+                    return Err("duplicate_response");
+                }
+                if !self.posted {
+                    return Err("response_unsent");
+                }
+                match invalidated {
+                    Some(_) if !self.negotiated => return Err("invalidation_not_negotiated"),
+                    Some(_) if self.key == Key::None => return Err("invalidation_without_key"),
+                    Some(key) if key != OWN => return Err("foreign_key"),
+                    Some(_) if self.key == Key::Valid => self.key = Key::Dead,
+                    _ => (),
+                }
+                self.response = true;
+            }
+            Event::SendDone => self.sends = self.sends.saturating_sub(1),
+            Event::Invalidated if self.key == Key::Invalidating => self.key = Key::Dead,
+            Event::Invalidated => (),
+            Event::Abort => self.aborted = true,
+            Event::Drained => {
+                self.drained = true;
+                self.sends = 0;
+                if self.memory_in_use() {
+                    self.key = Key::Dead;
+                }
+            }
+        }
+        Ok(Some(self.invalidate_or_answer()))
+    }
+}
+
+fn report(state: &mut CommandState, event: Event) -> Result<Option<Action>, &'static str> {
+    let name = |violation: Violation| violation.name();
+    match event {
+        Event::Post(key, sends) => state.posted(key, sends).map(|_| None).map_err(|_| "late"),
+        Event::Response(key) => state.on_response(key, OWN).map(Some).map_err(name),
+        Event::SendDone => Ok(Some(state.on_send_done())),
+        Event::Invalidated => Ok(Some(state.on_invalidated())),
+        Event::Abort => Ok(Some(state.on_abort())),
+        Event::Drained => Ok(Some(state.on_drained())),
+    }
+}
+
+/// Reports the event to both, and compares all that can be seen.
+fn step(state: &mut CommandState, model: &mut Model, event: Event) {
+    let before = *state;
+    let answer = report(state, event);
+    assert_eq!(answer, model.event(event), "{event:?} in {model:?}");
+    if answer.is_err() {
+        assert_eq!(*state, before, "{event:?} changed a refused state");
+    }
+    assert_eq!(state.sends_in_flight(), model.sends);
+    assert_eq!(state.is_released(), model.releases > 0);
+    assert_eq!(
+        state.key_is_live(),
+        matches!(model.key, Key::Valid | Key::Invalidating)
+    );
+    assert!(!state.is_released() || !model.memory_in_use());
+}
+
+/// Walks through every order in which the pending events can happen, and returns how many there
+/// are. What comes of an event, such as a LOCAL_INV to be completed, becomes pending in turn.
+fn explore(state: CommandState, model: Model, pending: &[Event]) -> u64 {
+    if pending.is_empty() {
+        assert_eq!(model.releases, 1, "{model:?}");
+        return 1;
+    }
+    let mut orders = 0;
+    for (at, &event) in pending.iter().enumerate() {
+        // A refused chain has no completions, so posting comes first.
+        if matches!(event, Event::SendDone) && model.sends == 0 {
+            if !model.drained && pending.iter().any(|e| matches!(e, Event::Post(..))) {
+                continue;
+            }
+        }
+        let (mut state, mut model) = (state, model);
+        let inv_before = model.key == Key::Invalidating;
+        step(&mut state, &mut model, event);
+        let mut rest = pending.to_vec();
+        rest.swap_remove(at);
+        if model.key == Key::Invalidating && !inv_before {
+            rest.push(Event::Invalidated);
+        }
+        orders += explore(state, model, &rest);
+    }
+    orders
+}
+
+#[test]
+fn every_order_releases_once() {
+    use Event::{Abort, Drained, Post, Response, SendDone};
+
+    let mut orders = 0;
+    for negotiated in [false, true] {
+        let answers: &[Option<u32>] = if negotiated {
+            &[None, Some(OWN)]
+        } else {
+            &[None]
+        };
+        for key in [false, true] {
+            for &answer in answers {
+                if answer.is_some() && !key {
+                    continue;
+                }
+                for sends in 0..=2u16 {
+                    let mut state = CommandState::new(negotiated);
+                    let mut model = Model::new(negotiated);
+                    step(&mut state, &mut model, Post(key, sends));
+
+                    let mut events = vec![Response(answer)];
+                    events.extend((0..sends).map(|_| SendDone));
+                    orders += explore(state, model, &events);
+                    // More unsolicited data, posted while the rest happens.
+                    events.extend([Post(false, 1), SendDone]);
+                    orders += explore(state, model, &events);
+                    // Error handling, with the response and without.
+                    events.push(Abort);
+                    orders += explore(state, model, &events);
+                    orders += explore(state, model, &events[1..]);
+                    // And the connection fails as well.
+                    events.push(Drained);
+                    orders += explore(state, model, &events);
+                    orders += explore(state, model, &events[1..]);
+                }
+            }
+        }
+    }
+    assert!(orders > 10_000, "only {orders} orders");
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        2 => (any::<bool>(), 0u16..4).prop_map(|(key, sends)| Event::Post(key, sends)),
+        1 => Just(Event::Response(None)),
+        1 => Just(Event::Response(Some(OWN))),
+        1 => Just(Event::Response(Some(FOREIGN))),
+        3 => Just(Event::SendDone),
+        2 => Just(Event::Invalidated),
+        1 => Just(Event::Abort),
+        1 => Just(Event::Drained),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 4096, failure_persistence: None, ..Default::default()
+    })]
+
+    /// Honest or not, in order or not: as the model says, and never twice.
+    #[test]
+    fn any_events(negotiated in any::<bool>(), events in vec(any_event(), 0..24)) {
+        let mut state = CommandState::new(negotiated);
+        let mut model = Model::new(negotiated);
+        for event in events {
+            step(&mut state, &mut model, event);
+        }
+        prop_assert!(model.releases <= 1);
+        // The end that always comes.
+        step(&mut state, &mut model, Event::Drained);
+        step(&mut state, &mut model, Event::Abort);
+        prop_assert_eq!(model.releases, 1);
+    }
+
+    /// A chain that could not be posted might as well not have been planned.
+    #[test]
+    fn failed_posts(
+        negotiated in any::<bool>(),
+        before in vec(any_event(), 0..6),
+        chain in (any::<bool>(), 0u16..4),
+    ) {
+        let mut state = CommandState::new(negotiated);
+        let mut model = Model::new(negotiated);
+        for event in before {
+            step(&mut state, &mut model, event);
+        }
+        let fresh = state;
+        if let Ok(posted) = state.posted(chain.0, chain.1) {
+            prop_assert_eq!(state.not_posted(posted), Action::Wait);
+        }
+        prop_assert_eq!(state, fresh);
+    }
+}
+
+#[test]
+fn sizes() {
+    assert_eq!(std::mem::size_of::<CommandState>(), 4);
+    assert_eq!(std::mem::size_of::<CommandCell>(), 4);
+}
+
+/// Real threads: the completions of two sends, the response with our LOCAL_INV, and an abort.
+#[test]
+fn processors_release_once() {
+    let cell = CommandCell::new(CommandState::new(true));
+    for round in 0..2000 {
+        let mut fresh = CommandState::new(true);
+        assert!(fresh.posted(true, 2).is_ok());
+        cell.reset(fresh);
+
+        let releases = AtomicU32::new(0);
+        let answer = |action: Action| match action {
+            Action::Release => drop(releases.fetch_add(1, Ordering::Relaxed)),
+            Action::LocalInvalidate => {
+                if cell.update(|state| state.on_invalidated()) == Action::Release {
+                    releases.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Action::Wait | Action::Nothing => (),
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                answer(cell.update(|state| state.on_send_done()));
+                answer(cell.update(|state| state.on_send_done()));
+            });
+            scope.spawn(|| {
+                let key = (round % 2 == 0).then_some(OWN);
+                answer(cell.update(|state| state.on_response(key, OWN)).unwrap());
+            });
+            answer(cell.update(|state| state.on_abort()));
+        });
+        assert_eq!(releases.load(Ordering::Relaxed), 1);
+        assert!(cell.get().is_released());
+    }
+}
