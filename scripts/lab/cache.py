@@ -181,6 +181,12 @@ class Cache:
         in the middle of a build, then still keeps others from its directory."""
         return [handle.fileno() for handle in self._held.values()]
 
+    def close(self) -> None:
+        """Let go of every entry this process uses."""
+        for handle in self._held.values():
+            handle.close()
+        self._held.clear()
+
     def mutex(self, name: str) -> IO[bytes]:
         """Wait for, and return, an exclusive lock; closing it lets go."""
         handle = self._lock(name, fcntl.LOCK_EX)

@@ -9,8 +9,10 @@ bound in at its own path: the checkout and the cache.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+import signal
 from pathlib import Path
 
 from lab.report import LabError
@@ -84,6 +86,11 @@ def command(root: Path, cache: Path, argv: list[str], cwd: Path,
             *kept, "--", *argv]
 
 
-def inside(env: dict[str, str] | None = None) -> bool:
+def die_with_parent() -> None:
+    """Between fork and exec: have the kernel end this process with its parent."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def inside() -> bool:
     """Whether this process already runs in a root of the lab."""
     return Path(MARKER).exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -174,12 +175,19 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _terminated(number: int, frame: object) -> None:
+    """End as by Ctrl-C, so that machines and half-built entries go away."""
+    del number, frame
+    raise KeyboardInterrupt
+
+
 def main(argv: list[str]) -> int:
     """Run one verb; a LabError becomes one line and exit status 2."""
     args = parser().parse_args(argv)
     # Answers of the toolchain verb are for scripts: progress goes to stderr.
     quiet = args.verb in ("toolchain", "run", "make")
     report = Reporter(sys.stderr if quiet else sys.stdout)
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         return int(args.run(Lab(report), args))
     except LabError as exc:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -105,7 +106,8 @@ class Lab:
                 **kwargs: object) -> dict[str, vm.Verdict]:
         """Run a target and an initiator joined by a cable.
 
-        The run ends when the initiator ends; the target is ended then.
+        The run ends when the initiator ends, and the target is ended then; or
+        when the target fails, which the initiator could only wait out.
         """
         started: dict[str, vm.Running] = {}
         try:
@@ -114,12 +116,17 @@ class Lab:
                 started[role] = self.start(
                     out / role, commands[role], {**env, "ISER_ROLE": role}, hostname=role,
                     sink=sinks[role], link=link, **kwargs)  # type: ignore[arg-type]
-            verdicts = {"initiator": started["initiator"].wait(timeout)}
-            target = started["target"]
-            ended_first = target.process.poll() is not None
+            target, initiator = started["target"], started["initiator"]
+            while initiator.process.poll() is None and initiator.age() < timeout:
+                time.sleep(0.2)
+                if target.process.poll() is not None and target.wait(None).status:
+                    initiator.kill()
+            # A target that serves for ever has not failed.
+            served = target.process.poll() is None
+            verdicts = {"initiator": initiator.wait(timeout)}
             target.kill()
             verdicts["target"] = target.wait(None)
-            if not ended_first:
+            if served:
                 verdicts["target"].status, verdicts["target"].reason = 0, ""
             return verdicts
         finally:

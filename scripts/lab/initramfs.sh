@@ -35,7 +35,8 @@ mount -t overlay -o lowerdir=/modimg:/lower,upperdir=/rw/upper,workdir=/rw/work 
 	fail "cannot mount the overlay"
 
 # iser.src=PATH and iser.out=PATH are the mount points of the two shares.
-for word in $(cat /proc/cmdline); do
+read -r words < /proc/cmdline
+for word in $words; do
 	case $word in
 	iser.src=*) src=${word#*=} ;;
 	iser.out=*) out=${word#*=} ;;
@@ -51,4 +52,3 @@ for dir in proc sys dev; do
 	mount -o move "/$dir" "/root/$dir" || mount --move "/$dir" "/root/$dir"
 done
 exec switch_root /root /bin/sh "$src/scripts/lab/guest/init.sh" "$src" "$out"
-fail "cannot start the guest"

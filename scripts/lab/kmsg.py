@@ -31,6 +31,10 @@ HARMLESS = re.compile(
 )
 
 
+# The guest's first process writes this when it starts the command.
+BOOTED = "iser-lab: booted"
+
+
 def bad_lines(rows: Iterable[str]) -> list[str]:
     """The lines of a kernel log that must not be there."""
     return [r.rstrip("\r\n") for r in rows if BAD.search(r) and not HARMLESS.search(r)]
@@ -43,3 +47,11 @@ def panic_reason(rows: Iterable[str]) -> str | None:
         if found:
             return found[1].strip()
     return None
+
+
+def after_boot(rows: list[str]) -> list[str]:
+    """The messages since the guest's own command began; all, if it never did."""
+    for index, row in enumerate(rows):
+        if BOOTED in row:
+            return rows[index + 1:]
+    return rows

@@ -48,10 +48,12 @@ def mmdebstrap(target: Path, packages: list[str], url: str, log: Path) -> None:
             "--aptopt=Acquire::Languages \"none\"",
             *[f"--dpkgopt={o}" for o in DPKG_OPTIONS],
             f"--include={','.join(packages)}", config.SUITE, str(target), "-"]
-    # mmdebstrap mounts into the root: in a namespace of its own nothing of
-    # that can be left behind, not even by SIGKILL.
+    # mmdebstrap mounts into the root and starts many processes: in namespaces
+    # of its own nothing of that can be left behind, not even by SIGKILL.
+    alone = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork",
+             "--kill-child", "--mount-proc", "--"]
     with open(log, "w", encoding="utf-8") as out:
-        done = subprocess.run(["unshare", "--mount", "--propagation", "private", "--", *argv],
+        done = subprocess.run([*alone, *argv], preexec_fn=chroot.die_with_parent,
                               input=apt.sources(url), text=True, stdout=out,
                               stderr=subprocess.STDOUT, check=False)
     if done.returncode != 0:

@@ -35,7 +35,8 @@ def build_module(lab: Lab) -> Path:
     with lab.report.step("module: make"), lab.cache.mutex("make"):
         with open(log, "wb") as out:
             done = subprocess.run(full, env=env, stdin=subprocess.DEVNULL, stdout=out,
-                                  stderr=subprocess.STDOUT, check=False)
+                                  stderr=subprocess.STDOUT, check=False,
+                                  preexec_fn=chroot.die_with_parent)
         if done.returncode != 0:
             rows = log.read_text(encoding="utf-8", errors="replace").splitlines()
             raise LabError("\n".join(["make failed:", *rows[-MAKE_LINES:], f"all of it: {log}"]))

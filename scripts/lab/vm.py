@@ -9,11 +9,9 @@ in which case its blocked tasks are put into the log first.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -80,10 +78,6 @@ def prepare(out: Path, command: list[str], env: Mapping[str, str],
         (out / "interactive").touch()
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
 class Running:
     """One machine that has been started."""
 
@@ -99,7 +93,7 @@ class Running:
         pipe = None if machine.interactive else subprocess.PIPE
         self._stderr = open(machine.out / "qemu.log", "wb")
         self.process = subprocess.Popen(
-            argv, env=env, stdin=pipe, stdout=pipe, stderr=self._stderr, preexec_fn=_die_with_parent)
+            argv, env=env, stdin=pipe, stdout=pipe, stderr=self._stderr, preexec_fn=chroot.die_with_parent)
         self._reader: threading.Thread | None = None
         if self.process.stdout is not None:
             self._reader = threading.Thread(target=self._pump, args=(self.process.stdout,),
@@ -131,6 +125,10 @@ class Running:
                     time.sleep(0.5)
         except OSError:
             pass
+
+    def age(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.began
 
     def kill(self) -> None:
         """End the machine now."""
@@ -183,7 +181,7 @@ def to_stdout(chunk: bytes) -> None:
 def explain(report: Reporter, verdict: Verdict, who: str = "guest") -> None:
     """Say what went wrong: the reason, the last kernel messages, the log."""
     report.line(f"{who}: {verdict.reason or f'exit status {verdict.status}'}")
-    rows = verdict.console
+    rows = kmsg.after_boot(verdict.console)
     if rows:
         report.line(f"{who}: last kernel messages:")
         report.text("\n".join(rows[-LAST_MESSAGES:]))

@@ -168,6 +168,8 @@ def main(argv: list[str]) -> int:
         report.line(f"guest: Linux {os.uname().release} is up, {time.monotonic():.1f} s after its start")
     try:
         steps(report, args)
+    except KeyboardInterrupt:
+        return 130
     except LabError as exc:
         if not report.failed:
             report.line(f"FAILED: {exc}")

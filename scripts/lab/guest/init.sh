@@ -31,6 +31,8 @@ for dir in /sys/class/virtio-ports/*; do
 	[ "$(cat "$dir/name" 2>/dev/null)" = iser ] && port=/dev/${dir##*/}
 done
 
+cd "$src" || exit
+echo "<6>iser-lab: booted" > /dev/kmsg
 # shellcheck source=/dev/null
 . "$out/environment"
 # The user's command, one shell line, quoted by the host.
