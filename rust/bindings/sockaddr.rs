@@ -15,7 +15,6 @@ use kernel::fmt;
 use kernel::prelude::*;
 
 /// The size of what C calls `struct sockaddr_storage`.
-const STORAGE_SIZE: usize = size_of::<__kernel_sockaddr_storage>();
 
 /// The address of an endpoint: IPv4 or IPv6, and a port.
 ///
@@ -158,7 +157,7 @@ impl SocketAddr {
 
 const _: () = assert!(size_of::<sockaddr_in>() == 16);
 const _: () = assert!(size_of::<sockaddr_in6>() == 28);
-const _: () = assert!(size_of::<sockaddr_in6>() <= STORAGE_SIZE);
+const _: () = assert!(size_of::<sockaddr_in6>() <= size_of::<__kernel_sockaddr_storage>());
 
 impl PartialEq for SocketAddr {
     fn eq(&self, other: &Self) -> bool {

@@ -71,13 +71,12 @@ pub struct Received<'a> {
     pub large: bool,
 }
 
-/// What becomes of a receive buffer of the ring. Large ones are never reposted by
-/// themselves.
+/// What becomes of a receive buffer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// Post it again.
     Repost,
-    /// Keep it back: the connection is ending.
+    /// Keep it back: it is posted when it is needed, or the connection is ending.
     Keep,
 }
 
@@ -301,11 +300,12 @@ impl<C: ChannelOps> Channel<C> {
         }
         let rkey = inner.region.rkey();
         let action = inner.state.on_response(invalidated, rkey)?;
-        self.act(slot, inner, action, true);
+        self.act_or_fail(slot, inner, action, true);
         Ok(())
     }
 
-    /// Carries out what a slot's state asks for, and unlocks the slot.
+    /// Carries out what a slot's state asks for, and unlocks the slot. If that fails,
+    /// the key stays alive, and its memory owned, until the drain.
     #[inline]
     pub(crate) fn act(
         &self,
@@ -313,28 +313,43 @@ impl<C: ChannelOps> Channel<C> {
         mut inner: SlotGuard<'_, C>,
         action: Action,
         ok: bool,
-    ) {
+    ) -> Result {
         match action {
-            Action::Wait | Action::Nothing => {}
+            Action::Wait | Action::Nothing => Ok(()),
             Action::Release => {
                 let owned = core::mem::replace(&mut inner.owned, Owned::none());
                 drop(inner);
                 self.release(owned, ok);
+                Ok(())
             }
             Action::LocalInvalidate => {
                 let rkey = inner.region.rkey();
                 drop(inner);
-                if let Err(error) = self.post_invalidate(slot, rkey) {
-                    // The key stays alive, and its memory owned, until the drain.
-                    C::failed(
-                        self,
-                        Failure::Post {
-                            what: "local invalidation",
-                            error,
-                        },
-                    );
-                }
+                self.post_invalidate(slot, rkey)
             }
+        }
+    }
+
+    /// As [`Self::act`], from a completion: a failure ends the connection.
+    #[inline]
+    pub(crate) fn act_or_fail(
+        &self,
+        slot: &Slot<C>,
+        inner: SlotGuard<'_, C>,
+        action: Action,
+        ok: bool,
+    ) {
+        if let Err(error) = self.act(slot, inner, action, ok) {
+            if self.is_closing() {
+                return;
+            }
+            C::failed(
+                self,
+                Failure::Post {
+                    what: "local invalidation",
+                    error,
+                },
+            );
         }
     }
 

@@ -101,6 +101,7 @@ unsafe impl Send for RawId {}
 pub struct Id<H: Handler> {
     #[pin]
     resources: Mutex<Resources>,
+    #[pin]
     handler: H,
 }
 
@@ -112,16 +113,20 @@ struct Resources {
 impl<H: Handler> Id<H> {
     /// Creates an identifier and starts to resolve `dst`, for at most
     /// `timeout_ms`. Sleeps. Events may arrive before this returns.
-    pub fn resolve(handler: H, dst: &SocketAddr, timeout_ms: u32) -> Result<Arc<Self>> {
+    pub fn resolve(
+        handler: impl PinInit<H, Error>,
+        dst: &SocketAddr,
+        timeout_ms: u32,
+    ) -> Result<Arc<Self>> {
         let _noio = NoIo::new();
         let id = Arc::pin_init(
-            pin_init!(Self {
+            try_pin_init!(Self {
                 resources <- new_mutex!(Resources {
                     raw: RawId(None),
                     users: 0,
                 }),
-                handler,
-            }),
+                handler <- handler,
+            }? Error),
             GFP_KERNEL,
         )?;
         // The context's reference; taken back where the raw identifier ends.

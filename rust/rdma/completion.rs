@@ -84,7 +84,7 @@ pub(crate) unsafe extern "C" fn send_done<C: ChannelOps>(
         }
     }
     let action = inner.state.on_send_done();
-    channel.act(slot, inner, action, ok);
+    channel.act_or_fail(slot, inner, action, ok);
 }
 
 /// A signalled send that no slot waits for has completed.
@@ -141,7 +141,7 @@ pub(crate) unsafe extern "C" fn invalidate_done<C: ChannelOps>(
     }
     let mut inner = slot.inner.lock();
     let action = inner.state.on_invalidated();
-    channel.act(slot, inner, action, true);
+    channel.act_or_fail(slot, inner, action, true);
 }
 
 /// A message has arrived, or a receive was flushed.
@@ -182,7 +182,7 @@ pub(crate) unsafe extern "C" fn receive_done<C: ChannelOps>(
     };
     // SAFETY: The message is gone.
     unsafe { buffer.idle(dev) };
-    if next == Next::Keep || buffer.is_large() || channel.is_closing() {
+    if next == Next::Keep || channel.is_closing() {
         return;
     }
     // SAFETY: The channel's own queue pair, which had room for this buffer.

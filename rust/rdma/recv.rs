@@ -26,6 +26,7 @@ const LARGE: usize = 2;
 /// in the completion handler, before it is posted again.
 const IDLE: u32 = 0;
 const POSTED: u32 = 1;
+const READING: u32 = 2;
 
 /// A receive buffer.
 ///
@@ -112,6 +113,7 @@ impl RecvBuffer {
     #[inline]
     pub(crate) unsafe fn bytes(&self, dev: *mut bindings::ib_device, len: u32) -> &[u8] {
         let len = len.min(self.len) as usize;
+        self.state.store(READING, Relaxed);
         // SAFETY: Part of a live mapping, by the type invariant.
         unsafe { dma::sync_for_cpu(dev, self.addr, len, Direction::FromDevice) };
         // SAFETY: The device wrote `len` bytes and does not write any more.
@@ -134,6 +136,12 @@ impl RecvBuffer {
     #[inline]
     pub(crate) fn is_posted(&self) -> bool {
         self.state.load(Relaxed) == POSTED
+    }
+
+    /// Whether the buffer can be posted.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.state.load(kernel::sync::atomic::Acquire) == IDLE
     }
 }
 

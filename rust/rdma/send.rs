@@ -108,6 +108,7 @@ impl<C: ChannelOps> Sender<C> {
         Ok(Prepared {
             guard: inner,
             owned: Owned::none(),
+            spare: None,
             channel,
             slot,
             producer: &mut self.producer,
@@ -121,25 +122,33 @@ impl<C: ChannelOps> Sender<C> {
     }
 
     /// Starts to kill the key of slot `index` without waiting for its response.
-    /// With bottom halves off. Completion shows in the owner being dropped.
-    pub fn abort(&mut self, index: u32) {
-        let channel: &Channel<C> = &self.channel;
-        if let Some(slot) = channel.slots.get(index as usize) {
-            let mut inner = slot.inner.lock();
-            let action = inner.state.on_abort();
-            channel.act(slot, inner, action, false);
-        }
-    }
-
-    /// Posts one large receive buffer, if one is idle. Any context.
+    /// With bottom halves off. That it is dead shows in the owner being dropped.
     ///
     /// # Errors
     ///
-    /// `EALREADY` if both are posted.
-    pub fn post_large_receive(&self) -> Result {
+    /// The invalidation could not be posted: only the end of the connection kills
+    /// the key.
+    pub fn abort(&mut self, index: u32) -> Result {
+        let channel: &Channel<C> = &self.channel;
+        let slot = channel.slots.get(index as usize).ok_or(EINVAL)?;
+        let mut inner = slot.inner.lock();
+        let action = inner.state.on_abort();
+        channel.act(slot, inner, action, false)
+    }
+
+    /// Makes sure that one large receive buffer is posted. Any context.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if every buffer is being read, which cannot be while messages
+    /// alternate.
+    pub fn arm_large_receive(&self) -> Result {
         let channel = &self.channel;
-        let idle = channel.receives.large().iter().find(|b| !b.is_posted());
-        let buffer = idle.ok_or(EALREADY)?;
+        let large = channel.receives.large();
+        if large.iter().any(|b| b.is_posted()) {
+            return Ok(());
+        }
+        let buffer = large.iter().find(|b| b.is_idle()).ok_or(EBUSY)?;
         // SAFETY: The channel's queue pair, with room for every buffer; an idle
         // buffer is not being read.
         unsafe { buffer.post(channel.qp.raw(), channel.qp.local_dma_lkey()) }
@@ -149,7 +158,7 @@ impl<C: ChannelOps> Sender<C> {
     pub fn post_receives(&self) -> Result {
         let channel = &self.channel;
         for buffer in channel.receives.ring() {
-            if buffer.is_posted() {
+            if !buffer.is_idle() {
                 continue;
             }
             // SAFETY: As above.
@@ -176,6 +185,7 @@ pub struct Prepared<'a, C: ChannelOps> {
     // Dropped first: owners go with no lock held.
     guard: SlotGuard<'a, C>,
     owned: Owned<C>,
+    spare: Option<C::Owner>,
     channel: &'a Channel<C>,
     slot: &'a Slot<C>,
     producer: &'a mut SqProducer<KVec<u32>>,
@@ -191,15 +201,17 @@ impl<'a, C: ChannelOps> Prepared<'a, C> {
     /// Maps the memory of `owner` for the device, and takes the owner.
     #[inline]
     pub fn map(&mut self, owner: C::Owner, direction: Direction) -> Result {
-        if self.owned.mapping.is_some() {
+        if self.owned.owner.is_some() {
+            self.spare = Some(owner);
             return Err(EINVAL);
         }
+        // Kept in any case: it must not be dropped under the lock.
+        let owner = self.owned.owner.insert(owner);
         // SAFETY: The queue pair keeps its device. The mapping goes to `owned`,
         // which drops it before the owner, and which the slot keeps from before
         // posting until the device is done.
-        let mapping = unsafe { SgMapping::new(self.channel.qp.device(), &owner, direction) }?;
+        let mapping = unsafe { SgMapping::new(self.channel.qp.device(), owner, direction) }?;
         self.owned.mapping = Some(mapping);
-        self.owned.owner = Some(owner);
         Ok(())
     }
 
