@@ -339,7 +339,7 @@ impl<'a, C: ChannelOps> Prepared<'a, C> {
 
     /// Posts the command. From here on the channel owns what was handed over.
     #[inline]
-    pub fn post(mut self) -> core::result::Result<(), SendError> {
+    pub fn post(self) -> core::result::Result<(), SendError> {
         let channel = self.channel;
         let slot = self.slot;
         let qp = channel.qp.raw();
@@ -421,17 +421,26 @@ impl<'a, C: ChannelOps> Prepared<'a, C> {
             None => &raw const send_wr,
         };
 
-        // The slot owns everything before the device can complete any of it.
-        let Ok(posted) = self.guard.state.posted(lead, u16::from(self.guarded)) else {
+        // The slot owns everything before the device can complete any of it, and
+        // stays locked until all is posted: a response that the peer has made up must
+        // not get an invalidation in front of the registration.
+        let Self {
+            mut guard,
+            mut owned,
+            data_out_head,
+            data_outs,
+            guarded,
+            ..
+        } = self;
+        let Ok(posted) = guard.state.posted(lead, u16::from(guarded)) else {
             return Err(SendError::NotSent(EINVAL));
         };
-        if self.owned.token.is_some() {
+        if owned.token.is_some() {
             // No response will come: the completion of the send ends it.
-            let _ = self.guard.state.on_abort();
+            let _ = guard.state.on_abort();
         }
-        self.guard.data_outs = self.data_outs;
-        self.guard.owned = core::mem::replace(&mut self.owned, Owned::none());
-        drop(self.guard);
+        guard.data_outs = data_outs;
+        core::mem::swap(&mut guard.owned, &mut owned);
 
         let mut bad: *const bindings::ib_send_wr = core::ptr::null();
         // SAFETY: The queue pair is valid. The requests are copied; headers,
@@ -441,22 +450,21 @@ impl<'a, C: ChannelOps> Prepared<'a, C> {
         let error = match ret {
             Ok(()) => {
                 plan.commit();
-                *self.data_out_head = self.data_out_head.wrapping_add(self.data_outs);
+                *data_out_head = data_out_head.wrapping_add(data_outs);
                 return Ok(());
             }
             Err(error) => error,
         };
         if !bad.is_null() && !core::ptr::eq(bad, first) {
             plan.commit();
-            *self.data_out_head = self.data_out_head.wrapping_add(self.data_outs);
+            *data_out_head = data_out_head.wrapping_add(data_outs);
             return Err(SendError::Partly(error));
         }
         // Nothing was posted: take it all back.
-        let mut inner = slot.inner.lock();
-        let _ = inner.state.not_posted(posted);
-        inner.data_outs = 0;
-        let owned = core::mem::replace(&mut inner.owned, Owned::none());
-        drop(inner);
+        let _ = guard.state.not_posted(posted);
+        guard.data_outs = 0;
+        core::mem::swap(&mut guard.owned, &mut owned);
+        drop(guard);
         channel.release(owned, false);
         Err(SendError::NotSent(error))
     }

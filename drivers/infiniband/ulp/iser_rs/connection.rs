@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A connection that iSCSI is bound to: how its PDUs are sent.
+
+use crate::{
+    endpoint::{Endpoint, EndpointId},
+    receive::{Receiver, Token},
+    sizes,
+    wire::{self, BHS_LEN, ISER_HEADER_LEN},
+};
+use iscsi::{Command, Direction, MgmtTask, Negotiated};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{AtomicFlag, Relaxed},
+        Arc,
+    },
+};
+use rdma::{Access, Prepared, SendError, Sender};
+
+/// A bound connection, as all threads see it.
+pub(crate) struct Connection {
+    endpoint: Arc<EndpointId>,
+    /// A chain of work requests could only be posted in part: nothing more is sent.
+    broken: AtomicFlag,
+}
+
+/// What of a bound connection belongs to the session's `frwd_lock`.
+pub(crate) struct Tx {
+    sender: Option<Sender<Receiver>>,
+    /// The last Login Request has asked for the full feature phase.
+    full_feature: bool,
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        // `stop` has taken it long ago, unless binding failed behind us.
+        if let Some(sender) = self.sender.take() {
+            sender.shutdown();
+        }
+    }
+}
+
+impl Tx {
+    pub(crate) fn new(sender: Sender<Receiver>) -> Self {
+        Self {
+            sender: Some(sender),
+            full_feature: false,
+        }
+    }
+
+    /// Stops sending for good.
+    pub(crate) fn take_sender(&mut self) -> Option<Sender<Receiver>> {
+        self.sender.take()
+    }
+
+    fn sender(&mut self) -> Result<&mut Sender<Receiver>> {
+        self.sender.as_mut().ok_or(ENOTCONN)
+    }
+
+    /// Starts to kill the key of task `index`.
+    pub(crate) fn invalidate(&mut self, index: u32) -> Result {
+        self.sender()?.abort(index)
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(endpoint: Arc<EndpointId>) -> Self {
+        Self {
+            endpoint,
+            broken: AtomicFlag::new(false),
+        }
+    }
+
+    /// The connection below.
+    pub(crate) fn endpoint(&self) -> &EndpointId {
+        &self.endpoint
+    }
+
+    fn portal(&self) -> iscsi::SocketAddr {
+        self.endpoint.handler().portal()
+    }
+
+    /// Ends the connection. Sleeps.
+    pub(crate) fn terminate(&self) {
+        Endpoint::terminate(&self.endpoint, None);
+    }
+
+    /// Gets ready for commands. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if a command could need more Data-Out PDUs than fit.
+    pub(crate) fn start(&self, params: &Negotiated) -> Result {
+        if params.discovery || params.initial_r2t {
+            return Ok(());
+        }
+        let segment = params.max_xmit_dlength;
+        let immediate = if params.immediate_data {
+            params.first_burst.min(segment)
+        } else {
+            0
+        };
+        let count = sizes::data_outs(params.first_burst, immediate, segment);
+        if count == 0 {
+            return Ok(());
+        }
+        if count > rdma::send::MAX_DATA_OUTS {
+            pr_err!(
+                "{}: FirstBurstLength {} in segments of {segment} bytes takes {count} Data-Out PDUs, more than {}; set InitialR2T=Yes or a smaller FirstBurstLength\n",
+                self.portal(),
+                params.first_burst,
+                rdma::send::MAX_DATA_OUTS
+            );
+            return Err(EINVAL);
+        }
+        self.endpoint.handler().allocate_data_outs(2 * count)
+    }
+
+    /// Sends a SCSI command. `frwd_lock` is held.
+    #[inline]
+    pub(crate) fn send_command(&self, tx: &mut Tx, command: &mut Command<'_>) -> Result {
+        if self.broken.load(Relaxed) {
+            return Err(ENOTCONN);
+        }
+        let tag = itt(command.bhs());
+        let mut prepared = tx.sender()?.prepare(command.itt_index(), tag)?;
+        let (write, read) = expose(&mut prepared, command)?;
+        fill(prepared.header(), command.bhs(), write, read)?;
+        while let Some(data_out) = command.next_data_out() {
+            let header = prepared.data_out(data_out.offset, data_out.len)?;
+            fill(header, data_out.bhs.as_bytes(), None, None)?;
+        }
+        self.post(prepared)
+    }
+
+    /// Sends a PDU without a SCSI command. `frwd_lock` is held.
+    pub(crate) fn send_control(&self, tx: &mut Tx, task: &mut MgmtTask<'_>) -> Result {
+        if self.broken.load(Relaxed) {
+            // As if lost on the way: the ping that waits for an answer then fails
+            // the connection, which this context cannot.
+            return Ok(());
+        }
+        let tag = itt(task.bhs());
+        let final_login = wire::is_final_login_request(task.bhs());
+        // Until the full feature phase, and in a discovery session for ever, each
+        // response may be long.
+        let large = task.is_discovery() || (task.is_login() && !tx.full_feature);
+        let sender = tx.sender()?;
+        if large && task.has_response() {
+            sender.arm_large_receive()?;
+        }
+        if final_login && !task.is_discovery() {
+            // Everything that can arrive from here on has its buffer (RFC 7145,
+            // section 5.1.3): behind the one for the Login Response.
+            sender.post_receives()?;
+        }
+        let mut prepared = sender.prepare(task.itt_index(), tag)?;
+        fill(prepared.header(), task.bhs(), None, None)?;
+        let data = task.data();
+        if !data.is_empty() {
+            if !task.is_login() {
+                pr_err!("{}: only login and text requests carry data\n", self.portal());
+                return Err(EINVAL);
+            }
+            prepared.control_payload(data)?;
+        }
+        if let Some(unanswered) = task.unanswered() {
+            prepared.token(Token(unanswered));
+        }
+        self.post(prepared)?;
+        tx.full_feature |= final_login && !task.is_discovery();
+        Ok(())
+    }
+
+    #[inline]
+    fn post(&self, prepared: Prepared<'_, Receiver>) -> Result {
+        match prepared.post() {
+            Ok(()) => Ok(()),
+            Err(SendError::NotSent(e)) => Err(e),
+            Err(SendError::Partly(e)) => {
+                pr_err!(
+                    "{}: a command was posted only in part: error {}\n",
+                    self.portal(),
+                    e.to_errno()
+                );
+                self.broken.store(true, Relaxed);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The Initiator Task Tag, as libiscsi keeps it.
+#[inline]
+fn itt(bhs: &[u8; BHS_LEN]) -> u32 {
+    u32::from_ne_bytes(wire::initiator_task_tag(bhs))
+}
+
+/// Writes an iSER header and the BHS behind it.
+#[inline]
+fn fill(
+    header: &mut [u8],
+    bhs: &[u8; BHS_LEN],
+    write: Option<wire::RemoteBuffer>,
+    read: Option<wire::RemoteBuffer>,
+) -> Result {
+    let (iser, rest) = header
+        .split_first_chunk_mut::<ISER_HEADER_LEN>()
+        .ok_or(EINVAL)?;
+    let (to, _) = rest.split_first_chunk_mut::<BHS_LEN>().ok_or(EINVAL)?;
+    wire::encode_header(iser, write, read);
+    *to = *bhs;
+    Ok(())
+}
+
+/// Hands the command's memory over, and says what of it the target may write or
+/// read: `(write, read)` in the terms of the iSER header.
+#[inline]
+fn expose(
+    prepared: &mut Prepared<'_, Receiver>,
+    command: &Command<'_>,
+) -> Result<(Option<wire::RemoteBuffer>, Option<wire::RemoteBuffer>)> {
+    match command.direction() {
+        Direction::None => Ok((None, None)),
+        Direction::Read => {
+            let owner = command.reference().ok_or(EINVAL)?;
+            prepared.map(owner, rdma::Direction::FromDevice)?;
+            let buffer = prepared.register(Access::RemoteWrite)?;
+            Ok((
+                None,
+                Some(wire::RemoteBuffer {
+                    rkey: buffer.rkey,
+                    addr: buffer.addr,
+                }),
+            ))
+        }
+        Direction::Write => {
+            let total = command.data_len();
+            let immediate = command.imm_count();
+            let unsolicited = immediate
+                .checked_add(command.unsolicited_len())
+                .ok_or(EINVAL)?;
+            let owner = command.reference().ok_or(EINVAL)?;
+            prepared.map(owner, rdma::Direction::ToDevice)?;
+            // Data that all go with the command need no region if they fit a send.
+            if immediate == total && prepared.payload(immediate).is_ok() {
+                return Ok((None, None));
+            }
+            let solicited = unsolicited < total;
+            let buffer = prepared.register(if solicited {
+                Access::RemoteRead
+            } else {
+                Access::Local
+            })?;
+            if immediate > 0 {
+                prepared.payload(immediate)?;
+            }
+            // What is advertised begins behind the unsolicited data.
+            let write = solicited.then(|| wire::RemoteBuffer {
+                rkey: buffer.rkey,
+                addr: buffer.addr.wrapping_add(unsolicited.into()),
+            });
+            Ok((write, None))
+        }
+    }
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What arrives on a connection, and what goes wrong with it.
+//!
+//! Nothing that the target sends is trusted. The first rule that it breaks ends the
+//! connection, with one message and one counter; libiscsi then recovers.
+
+use crate::{transport::Iser, violation::Violation, wire};
+use iscsi::{Bhs, CommandRef, ConnError, ConnRef, SocketAddr, Unanswered};
+use kernel::{
+    prelude::*,
+    sync::atomic::{Atomic, AtomicFlag, Relaxed},
+};
+use rdma::{Channel, ChannelOps, Failure, Next, Received};
+
+/// The bits of an Initiator Task Tag that number the task; libiscsi uses the others
+/// to tell one login of a session from the next.
+const ITT_INDEX: u32 = 0x1fff;
+
+/// The receiving side of a channel.
+pub(crate) struct Receiver {
+    portal: SocketAddr,
+    conn: ConnRef<Iser>,
+    /// The connection has been failed: say so once.
+    failed: AtomicFlag,
+    violations: Atomic<u32>,
+}
+
+/// A PDU that nobody answers, until its send has completed.
+pub(crate) struct Token(pub(crate) Unanswered);
+
+/// What a target did wrong.
+enum Breach {
+    Pdu(Violation),
+    Command(rdma::Violation),
+    Iscsi(ConnError),
+}
+
+impl Receiver {
+    pub(crate) fn new(portal: SocketAddr, conn: ConnRef<Iser>) -> Self {
+        Self {
+            portal,
+            conn,
+            failed: AtomicFlag::new(false),
+            violations: Atomic::new(0),
+        }
+    }
+
+    /// How often the target broke a rule.
+    pub(crate) fn violations(&self) -> u32 {
+        self.violations.load(Relaxed)
+    }
+
+    #[inline]
+    fn process(&self, channel: &Channel<Self>, message: &Received<'_>) -> Result<bool, Breach> {
+        let pdu = wire::parse(message.data).map_err(Breach::Pdu)?;
+        let reserved = pdu.itt_is_reserved();
+        if !reserved {
+            let itt = pdu.itt_ne();
+            channel
+                .respond(itt & ITT_INDEX, itt, message.invalidated)
+                .map_err(Breach::Command)?;
+        } else if let Some(key) = message.invalidated {
+            return Err(Breach::Command(rdma::Violation::InvalidationWithoutKey {
+                key,
+            }));
+        }
+        self.conn
+            .complete_pdu(&Bhs::new(pdu.bhs), pdu.data)
+            .map_err(Breach::Iscsi)?;
+        Ok(reserved)
+    }
+
+    #[cold]
+    fn breach(&self, breach: Breach) {
+        self.violations.add(1, Relaxed);
+        if self.failed.xchg(true, Relaxed) {
+            return;
+        }
+        let portal = self.portal;
+        let error = match breach {
+            Breach::Pdu(v) => {
+                pr_err!("{portal}: protocol violation by the target ({}): {v}\n", v.name());
+                ConnError::PROTO
+            }
+            Breach::Command(v) => {
+                pr_err!("{portal}: protocol violation by the target ({}): {v}\n", v.name());
+                ConnError::PROTO
+            }
+            Breach::Iscsi(e) => {
+                pr_err!("{portal}: PDU of the target refused: {e}\n");
+                e
+            }
+        };
+        self.conn.fail(error);
+    }
+}
+
+impl ChannelOps for Receiver {
+    type Owner = CommandRef;
+    type Token = Token;
+    type Cm = crate::endpoint::Endpoint;
+
+    #[inline]
+    fn received(channel: &Channel<Self>, message: &Received<'_>) -> Next {
+        let this = channel.ops();
+        match this.process(channel, message) {
+            // A large buffer is posted for each request, but what was not asked for
+            // has taken one of another.
+            Ok(unasked) if message.large && !unasked => Next::Keep,
+            Ok(_) => Next::Repost,
+            Err(breach) => {
+                this.breach(breach);
+                Next::Keep
+            }
+        }
+    }
+
+    fn sent(_channel: &Channel<Self>, token: Token, ok: bool) {
+        if ok {
+            token.0.sent();
+        }
+    }
+
+    #[cold]
+    fn failed(channel: &Channel<Self>, failure: Failure) {
+        let this = channel.ops();
+        if !this.failed.xchg(true, Relaxed) {
+            pr_err!("{}: {failure}\n", this.portal);
+            this.conn.fail(ConnError::CONN_FAILED);
+        }
+    }
+}
