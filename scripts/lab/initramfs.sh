@@ -42,13 +42,21 @@ for word in $words; do
 	iser.out=*) out=${word#*=} ;;
 	esac
 done
+
+# The shares come last: their mount points may lie below any of the others.
+for dir in proc sys dev; do
+	mount -o bind "/$dir" "/root/$dir"
+done
+mkdir -p /root/dev/pts /root/dev/shm
+mount -t devpts -o gid=5,mode=620 devpts /root/dev/pts
+mount -t tmpfs -o mode=1777 shm /root/dev/shm
+mount -t tmpfs -o mode=0755 run /root/run
+mount -t tmpfs -o mode=1777 tmp /root/tmp
 mkdir -p "/root$src" "/root$out"
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose src "/root$src" ||
 	fail "cannot mount the checkout"
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 out "/root$out" ||
 	fail "cannot mount the results directory"
 
-for dir in proc sys dev; do
-	mount -o move "/$dir" "/root/$dir" || mount --move "/$dir" "/root/$dir"
-done
+umount -l /dev /sys /proc
 exec switch_root /root /bin/sh "$src/scripts/lab/guest/init.sh" "$src" "$out"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Process 1 of the virtual machine: mount what a running Debian has mounted,
+# Process 1 of the virtual machine: mount the last file systems of the kernel,
 # run one command with its output on the virtio port, and report how it ended.
 # Arguments: the checkout and the results directory; the command and its
 # environment lie in the latter, as the files `command` and `environment`.
@@ -9,11 +9,6 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export HOME=/root LANG=C.UTF-8 ISER_SRC="$src" ISER_OUT="$out" ISER_GUEST=1
 export PYTHONPATH="$src/scripts" PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 
-mkdir -p /dev/pts /dev/shm
-mount -t devpts -o gid=5,mode=620 devpts /dev/pts
-mount -t tmpfs -o mode=1777 shm /dev/shm
-mount -t tmpfs -o mode=0755 run /run
-mount -t tmpfs -o mode=1777 tmp /tmp
 mount -t configfs configfs /sys/kernel/config 2>/dev/null
 mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
 mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
