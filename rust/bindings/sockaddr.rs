@@ -68,7 +68,7 @@ impl SocketAddr {
     pub fn v4(addr: [u8; 4], port: u16) -> Self {
         // INVARIANT: The family is that of the variant.
         Self(Inner::V4(sockaddr_in {
-            sin_family: AF_INET as _,
+            sin_family: AF_INET as u16,
             sin_port: port.to_be(),
             sin_addr: in_addr {
                 s_addr: u32::from_ne_bytes(addr),
@@ -81,7 +81,7 @@ impl SocketAddr {
     pub fn v6(addr: [u8; 16], port: u16, scope: u32) -> Self {
         // INVARIANT: The family is that of the variant.
         Self(Inner::V6(sockaddr_in6 {
-            sin6_family: AF_INET6 as _,
+            sin6_family: AF_INET6 as u16,
             sin6_port: port.to_be(),
             sin6_flowinfo: 0,
             sin6_addr: in6_addr {

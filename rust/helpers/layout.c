@@ -15,3 +15,12 @@
 static_assert(sizeof(struct iscsi_hdr) == 48);
 static_assert(sizeof(struct iscsi_scsi_req) == 48);
 static_assert(sizeof(struct iscsi_scsi_rsp) == 48);
+static_assert(sizeof(struct iscsi_data) == 48);
+
+/* The crate iscsi puts its own data behind these. */
+static_assert(sizeof(struct iscsi_task) % __alignof__(u64) == 0);
+static_assert(sizeof(struct iscsi_conn) % __alignof__(u64) == 0);
+
+/* The interface to user space, of which bindgen sees no macros with values in parentheses. */
+static_assert(STOP_CONN_TERM == 1);
+static_assert(STOP_CONN_RECOVER == 3);

@@ -78,3 +78,8 @@ void rust_helper_iser_scsi_host_set_guard(struct Scsi_Host *shost,
 {
 	scsi_host_set_guard(shost, type);
 }
+
+struct scsi_target *rust_helper_iser_scsi_target(struct scsi_device *sdev)
+{
+	return scsi_target(sdev);
+}

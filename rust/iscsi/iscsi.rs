@@ -2,17 +2,66 @@
 
 //! SCSI hosts and commands, the iSCSI transport class and libiscsi, made safe.
 //!
-//! Knows nothing of RDMA.
+//! A driver implements [`Transport`] and creates a [`Registration`]; sessions, tasks, error
+//! handling and recovery stay with libiscsi, and this crate stands between the two. Knows
+//! nothing of RDMA.
+//!
+//! # Ownership
+//!
+//! | object | kept alive by |
+//! |---|---|
+//! | endpoint | the transport class, from `ep_connect` to `ep_disconnect`; the driver's handle is a [`Clone`] that each callback gets for its own |
+//! | connection and session memory | the transport class, and each [`ConnRef`] |
+//! | [`Transport::Conn`], [`Transport::Tx`] | the connection from `bind_conn` to `stop_conn`, and whoever cloned the [`Arc`] |
+//! | task of a SCSI command | libiscsi until its response or its abortion, and each [`CommandRef`] |
+//! | data of a SCSI command | its task: SCSI gets the command back only with the last reference |
+//!
+//! # Locks
+//!
+//! libiscsi has two spinlocks per session: `frwd_lock` for what goes out and, inside it,
+//! `back_lock` for what comes back. [`Transport::Tx`] is what the driver owns under `frwd_lock`.
+//! Which connection is bound is written under both, so that either one is enough to read it.
+//!
+//! [`Arc`]: kernel::sync::Arc
 
 use iser_bindings as bindings;
+
+mod bhs;
+mod conn;
+mod control;
+mod eh;
+mod endpoint;
+mod error;
+mod lock;
+mod mgmt;
+mod param;
+mod registration;
+mod session;
+mod stats;
+mod task;
+mod transport;
+mod vtable;
+
+pub use bhs::{Bhs, BHS_LEN};
+pub use conn::ConnRef;
+pub use error::ConnError;
+pub use iser_bindings::SocketAddr;
+pub use mgmt::{MgmtTask, Unanswered};
+pub use param::{parse_i32, HostParam, Param};
+pub use registration::Registration;
+pub use stats::Stats;
+pub use task::{Command, CommandRef, DataOut, Direction};
+pub use transport::{caps, Decision, HostConfig, Negotiated, SessionLimits, Transport};
 
 /// What `pr_*` of this crate print before their text.
 const __LOG_PREFIX: &[u8] = b"ib_iser_rs\0";
 
-/// Size of a basic header segment.
-pub const BHS_SIZE: usize = core::mem::size_of::<bindings::iscsi_hdr>();
+/// The old name of [`BHS_LEN`], until the driver uses the new one.
+#[doc(hidden)]
+pub const BHS_SIZE: usize = BHS_LEN;
 
-/// Says in the log that the crate is linked.
+/// Says in the log that the crate is linked, until the driver registers a transport.
+#[doc(hidden)]
 pub fn hello() {
     kernel::pr_debug!("iscsi: linked\n");
 }

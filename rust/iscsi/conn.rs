@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A connection of libiscsi: what the driver bound to it, and the driver's reference on it.
+
+use crate::bhs::Bhs;
+use crate::bindings;
+use crate::error::ConnError;
+use crate::lock::{Back, Frwd};
+use crate::task::CommandRef;
+use crate::Transport;
+use core::cell::UnsafeCell;
+use core::marker::PhantomData;
+use core::ptr::{self, addr_of_mut, NonNull};
+use kernel::ffi::c_int;
+use kernel::fmt;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use kernel::time::{delay::fsleep, Delta};
+
+/// What `bind` of the driver returned.
+pub(crate) struct Bound<T: Transport> {
+    pub(crate) conn: Arc<T::Conn>,
+    tx: UnsafeCell<T::Tx>,
+}
+
+impl<T: Transport> Bound<T> {
+    pub(crate) fn new(conn: Arc<T::Conn>, tx: T::Tx) -> Self {
+        Self {
+            conn,
+            tx: UnsafeCell::new(tx),
+        }
+    }
+}
+
+/// Our private data behind each `struct iscsi_conn`. It begins as zeroes.
+///
+/// # Invariants
+///
+/// - `generation` and `bound` are written with both session locks held.
+/// - `bound` is NULL or owns a [`Bound`], whose `tx` is only accessed under `frwd_lock`.
+/// - `pins` is accessed under `frwd_lock`. While it is not zero, the connection is not torn down.
+/// - After `destroy_conn`, `bound` is NULL and no [`ConnRef`] has this `generation`.
+#[repr(C)]
+pub(crate) struct ConnData<T: Transport> {
+    bound: *mut Bound<T>,
+    /// Changes when a connection is bound and when it is stopped.
+    generation: u32,
+    /// How many threads are inside [`ConnRef::fail`].
+    pins: u32,
+}
+
+impl<T: Transport> ConnData<T> {
+    /// The size to ask of libiscsi.
+    pub(crate) const SIZE: c_int = {
+        assert!(align_of::<Self>() <= align_of::<bindings::iscsi_conn>());
+        size_of::<Self>() as c_int
+    };
+
+    /// Returns our private data of a connection.
+    ///
+    /// # Safety
+    ///
+    /// `conn` must be a valid connection that was set up for this transport.
+    #[inline]
+    unsafe fn of(conn: NonNull<bindings::iscsi_conn>) -> *mut Self {
+        // SAFETY: By the safety requirements; libiscsi set the pointer to what is behind the
+        // connection, and never changes it.
+        unsafe { (*conn.as_ptr()).dd_data.cast() }
+    }
+
+    /// Returns what is bound to a connection, for the callbacks under `frwd_lock`.
+    ///
+    /// # Safety
+    ///
+    /// As for `of`; `frwd_lock` of the session must be held during `'a`, and nothing else that
+    /// came from here may be alive.
+    #[inline]
+    pub(crate) unsafe fn locked<'a>(
+        conn: NonNull<bindings::iscsi_conn>,
+    ) -> Option<(&'a T::Conn, &'a mut T::Tx)> {
+        // SAFETY: The data is valid, and the lock excludes every writer of `bound`.
+        let bound = unsafe { (*Self::of(conn)).bound };
+        // SAFETY: By the type invariant the pointer is NULL or valid as long as the lock is held.
+        let bound = unsafe { bound.as_ref()? };
+        // SAFETY: `tx` is only accessed under the lock, and only through this function, which is
+        // called once per critical section.
+        Some((&bound.conn, unsafe { &mut *bound.tx.get() }))
+    }
+
+    /// Returns what is bound to a connection, to be used without the lock.
+    ///
+    /// # Safety
+    ///
+    /// As for `of`; no session lock may be held.
+    pub(crate) unsafe fn get(conn: NonNull<bindings::iscsi_conn>) -> Option<Arc<T::Conn>> {
+        // SAFETY: A valid connection has a session.
+        let frwd = unsafe { Frwd::lock(session_of(conn)) };
+        // SAFETY: The data is valid, and the lock excludes every writer of `bound`; by the type
+        // invariant the pointer is NULL or valid.
+        let arc = unsafe { (*Self::of(conn)).bound.as_ref() }.map(|bound| bound.conn.clone());
+        drop(frwd);
+        arc
+    }
+
+    /// Begins a new generation: references of earlier ones have no effect from now on.
+    ///
+    /// Returns its number, or an error if a connection is bound.
+    ///
+    /// # Safety
+    ///
+    /// As for `of`; no session lock may be held.
+    pub(crate) unsafe fn begin(conn: NonNull<bindings::iscsi_conn>) -> Result<u32> {
+        // SAFETY: A valid connection has a session.
+        let frwd = unsafe { Frwd::lock(session_of(conn)) };
+        let _back = frwd.back();
+        // SAFETY: Both locks are held.
+        unsafe {
+            let data = Self::of(conn);
+            if !(*data).bound.is_null() {
+                return Err(EBUSY);
+            }
+            (*data).generation = (*data).generation.wrapping_add(1);
+            Ok((*data).generation)
+        }
+    }
+
+    /// Publishes what the driver bound. [`ConnData::begin`] said that there is nothing yet.
+    ///
+    /// # Safety
+    ///
+    /// As for `of`; no session lock may be held. Nothing may be bound.
+    pub(crate) unsafe fn publish(conn: NonNull<bindings::iscsi_conn>, bound: KBox<Bound<T>>) {
+        // SAFETY: A valid connection has a session.
+        let frwd = unsafe { Frwd::lock(session_of(conn)) };
+        let _back = frwd.back();
+        // INVARIANT: Both locks are held, and the pointer owns what it points to.
+        // SAFETY: Both locks are held.
+        unsafe { (*Self::of(conn)).bound = KBox::into_raw(bound) };
+    }
+
+    /// Ends the generation and returns what was bound, to be dropped without a lock.
+    ///
+    /// On return no [`ConnRef`] has an effect any more. Sleeps.
+    ///
+    /// # Safety
+    ///
+    /// As for `of`; no session lock may be held.
+    pub(crate) unsafe fn retire(conn: NonNull<bindings::iscsi_conn>) -> Option<KBox<Bound<T>>> {
+        // SAFETY: The data of a valid connection.
+        let data = unsafe { Self::of(conn) };
+        // SAFETY: A valid connection has a session.
+        let session = unsafe { session_of(conn) };
+
+        let bound = {
+            // SAFETY: The session is valid.
+            let frwd = unsafe { Frwd::lock(session) };
+            let _back = frwd.back();
+            // INVARIANT: Both locks are held; ownership moves to the caller.
+            // SAFETY: Both locks are held.
+            unsafe {
+                (*data).generation = (*data).generation.wrapping_add(1);
+                ptr::replace(addr_of_mut!((*data).bound), ptr::null_mut())
+            }
+        };
+
+        loop {
+            // SAFETY: The session is valid.
+            let frwd = unsafe { Frwd::lock(session) };
+            // SAFETY: The lock is held.
+            let pins = unsafe { (*data).pins };
+            drop(frwd);
+            if pins == 0 {
+                break;
+            }
+            fsleep(Delta::from_millis(1));
+        }
+
+        if bound.is_null() {
+            None
+        } else {
+            // SAFETY: By the type invariant it came from `publish`, and ownership was just taken.
+            Some(unsafe { KBox::from_raw(bound) })
+        }
+    }
+}
+
+/// Returns the session of a connection.
+///
+/// # Safety
+///
+/// `conn` must be a valid connection.
+#[inline]
+pub(crate) unsafe fn session_of(
+    conn: NonNull<bindings::iscsi_conn>,
+) -> NonNull<bindings::iscsi_session> {
+    // SAFETY: A connection points to its session from setup to release.
+    unsafe { NonNull::new_unchecked((*conn.as_ptr()).session) }
+}
+
+/// The driver's reference on the iSCSI connection that it was bound to.
+///
+/// It works from [`Transport::bind`] until [`Transport::stop`] has returned; afterwards all
+/// methods have no effect, even if the connection is bound anew meanwhile: a late event of a
+/// dead connection does not reach its successor.
+///
+/// Dropping the last reference may sleep. It has to be dropped before the [`Registration`] is,
+/// and keeps the module from being unloaded until then.
+///
+/// [`Registration`]: crate::Registration
+///
+/// # Invariants
+///
+/// Owns a reference on the class connection of `conn`, which keeps the memory of connection,
+/// session and host, and one on the module that owns the transport.
+pub struct ConnRef<T: Transport> {
+    conn: NonNull<bindings::iscsi_conn>,
+    generation: u32,
+    _transport: PhantomData<fn() -> T>,
+}
+
+// SAFETY: References are counted atomically, and every method takes the locks it needs.
+unsafe impl<T: Transport> Send for ConnRef<T> {}
+
+// SAFETY: As above.
+unsafe impl<T: Transport> Sync for ConnRef<T> {}
+
+impl<T: Transport> ConnRef<T> {
+    /// Takes a reference for a generation.
+    ///
+    /// # Safety
+    ///
+    /// `conn` must be a valid connection that was set up for the transport `T`, and the module
+    /// that owns the transport must not be unloading.
+    pub(crate) unsafe fn new(conn: NonNull<bindings::iscsi_conn>, generation: u32) -> Self {
+        // SAFETY: Connection and module are valid by the safety requirements.
+        unsafe {
+            let cls_conn = (*conn.as_ptr()).cls_conn;
+            bindings::__module_get((*(*cls_conn).transport).owner);
+            bindings::iscsi_get_conn(cls_conn);
+        }
+        // INVARIANT: Both references were just taken.
+        Self {
+            conn,
+            generation,
+            _transport: PhantomData,
+        }
+    }
+
+    #[inline]
+    fn session(&self) -> NonNull<bindings::iscsi_session> {
+        // SAFETY: The connection is valid by the type invariant.
+        unsafe { session_of(self.conn) }
+    }
+
+    /// Returns whether this reference is of the current generation.
+    ///
+    /// # Safety
+    ///
+    /// One of the two session locks must be held.
+    #[inline]
+    unsafe fn is_current(&self) -> bool {
+        // SAFETY: The data is valid by the type invariant, and a lock is held.
+        unsafe { (*ConnData::<T>::of(self.conn)).generation == self.generation }
+    }
+
+    /// Hands a received PDU to libiscsi. Softirq, no lock held.
+    ///
+    /// `data` is the data segment without padding. An error is a reason for
+    /// [`ConnRef::fail`].
+    #[inline]
+    pub fn complete_pdu(&self, bhs: &Bhs, data: &[u8]) -> Result<(), ConnError> {
+        // SAFETY: The session is valid by the type invariant.
+        let back = unsafe { Back::lock(self.session()) };
+        // SAFETY: `back` is held.
+        unsafe { self.complete_locked(&back, bhs, data) }
+    }
+
+    /// Hands a received PDU to libiscsi, and drops a reference on the task that it answers.
+    ///
+    /// The same as dropping `reference` and then calling [`ConnRef::complete_pdu`], except that
+    /// the lock is taken only once. Softirq, no lock held.
+    #[inline]
+    pub fn complete_command(
+        &self,
+        bhs: &Bhs,
+        data: &[u8],
+        reference: CommandRef,
+    ) -> Result<(), ConnError> {
+        let session = self.session();
+        let task = reference.task().as_ptr();
+        // SAFETY: A referenced task has a valid connection.
+        if unsafe { (*(*task).conn).session } != session.as_ptr() {
+            // Of another session, whose lock is another one.
+            drop(reference);
+            return self.complete_pdu(bhs, data);
+        }
+
+        // SAFETY: The session is valid by the type invariant.
+        let back = unsafe { Back::lock(session) };
+        core::mem::forget(reference);
+        // SAFETY: `back_lock` of the task's session is held; the reference is the forgotten one.
+        unsafe { bindings::__iscsi_put_task(task) };
+        // SAFETY: `back` is held.
+        unsafe { self.complete_locked(&back, bhs, data) }
+    }
+
+    /// Hands a received PDU to libiscsi.
+    ///
+    /// # Safety
+    ///
+    /// `back` must be of the session of this connection.
+    #[inline]
+    unsafe fn complete_locked(
+        &self,
+        _back: &Back<'_>,
+        bhs: &Bhs,
+        data: &[u8],
+    ) -> Result<(), ConnError> {
+        // SAFETY: `back_lock` is held.
+        if !unsafe { self.is_current() } {
+            return Err(ConnError::CONN_FAILED);
+        }
+        // SAFETY: `back_lock` is held. In this generation the connection is not torn down and
+        // the session's tasks are not freed: both happen after `retire`, which takes the lock.
+        // libiscsi only reads header and data; the length of the data is at most that of a
+        // receive buffer. Where libiscsi lets go of the lock to answer a NOP-In, it comes back
+        // only to return.
+        let ret = unsafe {
+            bindings::__iscsi_complete_pdu(
+                self.conn.as_ptr(),
+                bhs.as_hdr(),
+                data.as_ptr().cast_mut().cast(),
+                data.len() as c_int,
+            )
+        };
+        if ret == 0 {
+            return Ok(());
+        }
+        ConnError::check(ret)
+    }
+
+    /// Tells libiscsi that the connection failed. Process or softirq, no lock held.
+    ///
+    /// libiscsi stops sending, and user space or the kernel begins recovery. More than one call
+    /// does no harm.
+    pub fn fail(&self, err: ConnError) {
+        let data = {
+            // SAFETY: The session is valid by the type invariant.
+            let _frwd = unsafe { Frwd::lock(self.session()) };
+            // SAFETY: `frwd_lock` is held.
+            if !unsafe { self.is_current() } {
+                return;
+            }
+            // SAFETY: The data is valid by the type invariant and the lock held.
+            unsafe {
+                let data = ConnData::<T>::of(self.conn);
+                (*data).pins = (*data).pins.wrapping_add(1);
+                data
+            }
+        };
+
+        // SAFETY: The pin keeps the connection from being torn down, so that the transport class
+        // may still queue its cleanup; no lock is held.
+        unsafe { bindings::iscsi_conn_failure(self.conn.as_ptr(), err.code()) };
+
+        // SAFETY: The session is valid by the type invariant.
+        let _frwd = unsafe { Frwd::lock(self.session()) };
+        // SAFETY: The data is valid by the type invariant and the lock held.
+        unsafe { (*data).pins = (*data).pins.wrapping_sub(1) };
+    }
+
+    /// Calls `f` under `frwd_lock`, with what the driver bound. Process or softirq, no lock held.
+    ///
+    /// Returns [`None`] if that is not there: not yet, or no longer.
+    #[inline]
+    pub fn with_tx<R>(&self, f: impl FnOnce(&T::Conn, &mut T::Tx) -> R) -> Option<R> {
+        // SAFETY: The session is valid by the type invariant.
+        let _frwd = unsafe { Frwd::lock(self.session()) };
+        // SAFETY: `frwd_lock` is held.
+        if !unsafe { self.is_current() } {
+            return None;
+        }
+        // SAFETY: The connection is of this transport, `frwd_lock` is held until after `f`, and
+        // `f` cannot come here again, as it would wait for the lock.
+        let (conn, tx) = unsafe { ConnData::<T>::locked(self.conn)? };
+        Some(f(conn, tx))
+    }
+
+    /// Returns the number of the session.
+    pub fn sid(&self) -> i32 {
+        // SAFETY: Session and class session are valid by the type invariant; constant.
+        unsafe { (*(*self.session().as_ptr()).cls_session).sid }
+    }
+
+    /// Returns the number of the connection within its session.
+    pub fn cid(&self) -> u32 {
+        // SAFETY: The class connection is valid by the type invariant; constant.
+        unsafe { (*(*self.conn.as_ptr()).cls_conn).cid }
+    }
+}
+
+impl<T: Transport> Clone for ConnRef<T> {
+    fn clone(&self) -> Self {
+        // SAFETY: Connection and module are valid by the type invariant, and the module is not
+        // unloading as long as it is referenced.
+        unsafe { Self::new(self.conn, self.generation) }
+    }
+}
+
+impl<T: Transport> Drop for ConnRef<T> {
+    fn drop(&mut self) {
+        // SAFETY: Gives up the references that `self` owns by the type invariant. The transport
+        // is in memory of the module: the owner is read before.
+        unsafe {
+            let cls_conn = (*self.conn.as_ptr()).cls_conn;
+            let owner = (*(*cls_conn).transport).owner;
+            bindings::iscsi_put_conn(cls_conn);
+            bindings::module_put(owner);
+        }
+    }
+}
+
+/// Displayed as the connection is named in sysfs and in the messages of the transport class.
+impl<T: Transport> fmt::Display for ConnRef<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "connection{}:{}", self.sid(), self.cid())
+    }
+}

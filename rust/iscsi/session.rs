@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sessions, each with a SCSI host of its own: how they begin and end.
+
+use crate::bindings;
+use crate::lock::BackBh;
+use crate::registration::Registration;
+use crate::task::{is_free, TaskData};
+use crate::transport::HostConfig;
+use crate::Transport;
+use core::ptr::{self, NonNull};
+use kernel::ffi::{c_int, c_short, c_uint, c_ulong};
+use kernel::prelude::*;
+use kernel::time::{delay::fsleep, Delta, Instant, Monotonic};
+
+/// How long tasks may be in use that should not be any more.
+const IDLE_TIMEOUT: Delta = Delta::from_millis(5_000);
+
+/// Longer command blocks would need an additional header segment, which no transport sends.
+const MAX_CDB_LEN: u16 = 16;
+
+/// A SCSI host that is not part of a session yet; removed and freed when dropped.
+///
+/// # Invariants
+///
+/// `shost` came from `iscsi_host_alloc` and is owned. It was added if `added` is set.
+struct Host {
+    shost: NonNull<bindings::Scsi_Host>,
+    added: bool,
+}
+
+impl Host {
+    /// Allocates a host and adds it to the system.
+    ///
+    /// `cmds_max` is what user space asks for, or 0.
+    fn new<T: Transport>(reg: &Registration<T>, config: HostConfig, cmds_max: u16) -> Result<Self> {
+        // Without a workqueue: `xmit_task` does not sleep.
+        // SAFETY: The template is filled in and outlives the host.
+        let shost = unsafe { bindings::iscsi_host_alloc(reg.host_template(), 0, false) };
+        // INVARIANT: Owned, and not added.
+        let mut host = Self {
+            shost: NonNull::new(shost).ok_or(ENOMEM)?,
+            added: false,
+        };
+
+        let wanted = match cmds_max {
+            0 => bindings::ISCSI_DEF_XMIT_CMDS_MAX as u16,
+            _ => cmds_max,
+        };
+        let wanted = wanted.min(config.can_queue);
+        // SAFETY: The host is valid; it has no limit yet.
+        let scsi_cmds = unsafe { bindings::iscsi_host_get_max_scsi_cmds(shost, wanted) };
+        kernel::error::to_result(scsi_cmds)?;
+
+        // SAFETY: The host is valid and nobody else knows it.
+        unsafe {
+            (*shost).transportt = reg.scsi_transport();
+            // As many tags as tasks: SCSI never offers a command that libiscsi has no task for,
+            // and need not count the commands of the only target once more.
+            (*shost).can_queue = scsi_cmds;
+            (*shost).cmd_per_lun = config.cmd_per_lun.min(c_short::MAX as u16) as c_short;
+            (*shost).max_lun = config.max_lun;
+            (*shost).max_id = 0;
+            (*shost).max_channel = 0;
+            (*shost).max_cmd_len = MAX_CDB_LEN;
+            (*shost).sg_tablesize = config.sg_tablesize;
+            (*shost).max_sectors = config.max_sectors;
+            (*shost).virt_boundary_mask = config.virt_boundary_mask as c_ulong;
+            if let Some(size) = config.max_segment_size {
+                (*shost).max_segment_size = size;
+            }
+        }
+
+        let parent = match &config.parent {
+            // `Device` is a transparent wrapper of the C structure.
+            Some(dev) => ptr::from_ref(&**dev).cast_mut().cast(),
+            None => ptr::null_mut(),
+        };
+        // SAFETY: The host is set up, and the device valid or NULL; SCSI takes its own
+        // reference.
+        kernel::error::to_result(unsafe { bindings::iscsi_host_add(shost, parent) })?;
+        // INVARIANT: Just added.
+        host.added = true;
+        Ok(host)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let shost = self.shost.as_ptr();
+        // SAFETY: Owned by the type invariant, and removed if it was added.
+        unsafe {
+            if self.added {
+                bindings::iscsi_host_remove(shost, false);
+            }
+            bindings::iscsi_host_free(shost);
+        }
+    }
+}
+
+/// Creates a session over an endpoint. May sleep.
+pub(crate) fn create<T: Transport>(
+    reg: &Registration<T>,
+    ep: *mut bindings::iscsi_endpoint,
+    cmds_max: u16,
+    queue_depth: u16,
+    initial_cmdsn: u32,
+) -> Result<NonNull<bindings::iscsi_cls_session>> {
+    let Some(endpoint) = reg.endpoints().find(ep) else {
+        pr_err!("iscsi: no session without a connected endpoint: open-iscsi is too old\n");
+        return Err(EINVAL);
+    };
+
+    let config = T::host_config(&endpoint, cmds_max, queue_depth)
+        .inspect_err(|err| pr_err!("iscsi: no SCSI host over this endpoint: {err:?}\n"))?;
+    let host = Host::new(reg, config, cmds_max)
+        .inspect_err(|err| pr_err!("iscsi: cannot make a SCSI host: {err:?}\n"))?;
+
+    // SAFETY: The host is valid and added. What it says is what libiscsi computed itself, so
+    // that it fits.
+    let cls_session = unsafe {
+        let shost = host.shost.as_ptr();
+        bindings::iscsi_session_setup(
+            reg.transport(),
+            shost,
+            (*shost).can_queue as u16 + bindings::ISCSI_MGMT_CMDS_MAX as u16,
+            0,
+            size_of::<TaskData>() as c_int,
+            initial_cmdsn,
+            0 as c_uint,
+        )
+    };
+    let Some(cls_session) = NonNull::new(cls_session) else {
+        pr_err!("iscsi: cannot set up a session\n");
+        return Err(ENOMEM);
+    };
+
+    // The session has it now.
+    core::mem::forget(host);
+    reg.session_created();
+    Ok(cls_session)
+}
+
+/// Destroys a session and its host. May sleep.
+///
+/// # Safety
+///
+/// `cls_session` must be a session of this transport without connections, and not be used
+/// afterwards.
+pub(crate) unsafe fn destroy<T: Transport>(
+    reg: &Registration<T>,
+    cls_session: NonNull<bindings::iscsi_cls_session>,
+) {
+    // SAFETY: The session is valid until it is freed below, and the host until it is freed; the
+    // order lets nothing refer to the session any more before its tasks are looked at.
+    unsafe {
+        let session = session_of(cls_session);
+        let shost = (*session.as_ptr()).host;
+
+        bindings::iscsi_session_remove(cls_session.as_ptr());
+        bindings::iscsi_host_remove(shost, false);
+
+        if !wait_idle(session, |_| true) {
+            // Cannot happen unless a driver breaks the contract of `Transport::stop`. The
+            // session also keeps the module, so that who holds the tasks can still put them.
+            pr_err!(
+                "iscsi: session{}: tasks in use after its end, leaking it\n",
+                (*cls_session.as_ptr()).sid
+            );
+            return;
+        }
+
+        // The session has a reference of its own on the host. It comes last because it lets go
+        // of the module.
+        bindings::iscsi_host_free(shost);
+        bindings::iscsi_session_free(cls_session.as_ptr());
+    }
+    reg.session_freed();
+}
+
+/// Returns the session of a class session.
+///
+/// # Safety
+///
+/// `cls_session` must be a valid session of libiscsi.
+pub(crate) unsafe fn session_of(
+    cls_session: NonNull<bindings::iscsi_cls_session>,
+) -> NonNull<bindings::iscsi_session> {
+    // SAFETY: libiscsi sets the pointer to what is behind the class session.
+    unsafe { NonNull::new_unchecked((*cls_session.as_ptr()).dd_data.cast()) }
+}
+
+/// Iterates over the tasks of a session.
+///
+/// # Safety
+///
+/// `session` must be valid, and its tasks not be freed while the iterator is used.
+pub(crate) unsafe fn tasks(
+    session: NonNull<bindings::iscsi_session>,
+) -> impl Iterator<Item = NonNull<bindings::iscsi_task>> {
+    // SAFETY: Both are constant from setup to the end of the session.
+    let (cmds, count) = unsafe {
+        let session = session.as_ptr();
+        ((*session).cmds, (*session).cmds_max as usize)
+    };
+    // SAFETY: There are `count` pointers to tasks, and none is NULL.
+    (0..count).map(move |index| unsafe { NonNull::new_unchecked(*cmds.add(index)) })
+}
+
+/// Waits until tasks are free: immediately, unless somebody is late. Sleeps.
+///
+/// Returns whether they are.
+///
+/// # Safety
+///
+/// `session` must be valid, and no session lock held.
+pub(crate) unsafe fn wait_idle(
+    session: NonNull<bindings::iscsi_session>,
+    of_interest: impl Fn(NonNull<bindings::iscsi_task>) -> bool,
+) -> bool {
+    let start = Instant::<Monotonic>::now();
+    loop {
+        {
+            // SAFETY: The session is valid.
+            let _back = unsafe { BackBh::lock(session) };
+            // SAFETY: The session and its tasks are valid.
+            let busy = unsafe { tasks(session) }.any(|task| {
+                // SAFETY: The lock is held.
+                of_interest(task) && !unsafe { is_free(task) }
+            });
+            if !busy {
+                return true;
+            }
+        }
+        if start.elapsed() > IDLE_TIMEOUT {
+            return false;
+        }
+        fsleep(Delta::from_millis(2));
+    }
+}
