@@ -53,10 +53,20 @@ iser-bindgen-c-flags-final = $(filter-out $(CC_FLAGS_LTO), $(iser-bindgen-c-flag
 # One parameter a line with arguments separated by spaces; nothing is quoted.
 iser-bindgen-args = $(shell grep -Ehv '^\#|^$$' $(1))
 
+# As in the kernel's rust/Makefile.
+iser-bindgen-common := --rust-target 1.85 --use-core --ctypes-prefix ffi \
+	--no-layout-tests --no-debug '.*' --enable-function-attribute-detection
+
 iser-blocklist-tool := $(src)/scripts/build/blocklist.py
 iser-blocklist := $(iser-python) build.blocklist
 
-iser-kernel-bindings := $(objtree)/rust/bindings/bindings_generated.rs
+# The kernel's generated bindings, or what asking the compiler says of them: some
+# distributions ship only their metadata.
+iser-kernel-bindings := $(wildcard $(objtree)/rust/bindings/bindings_generated.rs)
+ifeq ($(iser-kernel-bindings),)
+include $(src)/rust/bindings/probe.mk
+endif
+
 iser-helper-bindings := $(iser-bindings-dir)/bindings_helpers_generated.rs
 
 quiet_cmd_iser_blocklist = BLOCKLIST $@
@@ -71,9 +81,7 @@ quiet_cmd_iser_bindgen = BINDGEN $@
       cmd_iser_bindgen = \
 	$(BINDGEN) $< $(call iser-bindgen-args,$(iser-bindgen-params)) \
 		$$(cat $(iser-bindings-dir)/blocklist.args) \
-		--rust-target 1.85 --use-core --with-derive-default \
-		--ctypes-prefix ffi --no-layout-tests --no-debug '.*' \
-		--enable-function-attribute-detection \
+		$(iser-bindgen-common) --with-derive-default \
 		-o $@ -- $(iser-bindgen-c-flags-final); \
 	sed -Ei 's/pub const RUST_CONST_HELPER_([a-zA-Z0-9_]*)/pub const \1/g' $@; \
 	$(iser-blocklist) check $(iser-kernel-bindings) $@
@@ -90,9 +98,7 @@ quiet_cmd_iser_bindgen_helpers = BINDGEN $@
       cmd_iser_bindgen_helpers = \
 	$(BINDGEN) $< --blocklist-type '.*' --allowlist-var '' \
 		--allowlist-function 'rust_helper_iser_.*' \
-		--rust-target 1.85 --use-core --ctypes-prefix ffi \
-		--no-layout-tests --no-debug '.*' \
-		--enable-function-attribute-detection \
+		$(iser-bindgen-common) \
 		-o $@ -- $(iser-bindgen-c-flags-final) \
 		-Wno-missing-prototypes -Wno-missing-declarations; \
 	sed -Ei 's/pub fn rust_helper_iser_([a-zA-Z0-9_]*)/\#[link_name="rust_helper_iser_\1"]\n    pub fn \1/g' $@
