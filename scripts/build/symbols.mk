@@ -5,9 +5,10 @@
 
 quiet_cmd_iser_symbols = SYMBOLS $@
       cmd_iser_symbols = $(iser-python) build.symbols \
-		--nm $(NM) --objtree $(objtree) $< > $@
+		--nm "$(NM)" --rustc "$(RUSTC)" --objtree $(objtree) $< > $@
 
-$(obj)/symbols.checked: $(obj)/ib_iser_rs.o $(src)/scripts/build/symbols.py FORCE
+$(obj)/symbols.checked: $(obj)/ib_iser_rs.o $(objtree)/Module.symvers \
+    $(src)/scripts/build/symbols.py FORCE
 	$(call if_changed,iser_symbols)
 
 always-m += symbols.checked
