@@ -37,7 +37,8 @@ def _from_git(top: Path) -> list[str] | None:
     return sorted(set(filter(None, result.stdout.split("\0"))))
 
 
-def _from_walk(top: Path) -> list[str]:
+def walk(top: Path) -> list[str]:
+    """Return the files below `top` that no build made."""
     found = []
     for directory, subdirectories, names in os.walk(top):
         subdirectories[:] = [
@@ -57,7 +58,7 @@ def project_files(top: Path = TOP) -> list[str]:
     """Return the paths of the project's files, relative to `top`."""
     listed = _from_git(top)
     if listed is None:
-        listed = _from_walk(top)
+        listed = walk(top)
     return [name for name in listed if (top / name).is_file() and not (top / name).is_symlink()]
 
 
