@@ -122,6 +122,13 @@ impl kernel::fmt::Display for Failure {
     }
 }
 
+// The pure code describes itself with `core::fmt` alone.
+impl kernel::fmt::Display for Violation {
+    fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
+        core::fmt::Display::fmt(self, f)
+    }
+}
+
 /// The sizes of a channel.
 #[derive(Clone, Copy)]
 pub struct ChannelConfig {

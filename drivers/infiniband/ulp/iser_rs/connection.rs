@@ -129,7 +129,7 @@ impl Connection {
         fill(prepared.header(), command.bhs(), write, read)?;
         while let Some(data_out) = command.next_data_out() {
             let header = prepared.data_out(data_out.offset, data_out.len)?;
-            fill(header, data_out.bhs.as_bytes(), None, None)?;
+            fill(header, &data_out.bhs, None, None)?;
         }
         self.post(prepared)
     }
@@ -160,7 +160,10 @@ impl Connection {
         let data = task.data();
         if !data.is_empty() {
             if !task.is_login() {
-                pr_err!("{}: only login and text requests carry data\n", self.portal());
+                pr_err!(
+                    "{}: only login and text requests carry data\n",
+                    self.portal()
+                );
                 return Err(EINVAL);
             }
             prepared.control_payload(data)?;

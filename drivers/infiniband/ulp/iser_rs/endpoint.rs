@@ -19,7 +19,7 @@ use crate::{
 use iscsi::{ConnError, ConnRef, SessionLimits, SocketAddr};
 use kernel::{
     device::Device,
-    new_condvar, new_mutex,
+    fmt, new_condvar, new_mutex,
     prelude::*,
     sync::{aref::ARef, Arc, ArcBorrow, CondVar, CondVarTimeoutResult, Mutex},
     time::msecs_to_jiffies,
@@ -97,7 +97,10 @@ impl Endpoint {
             changed <- new_condvar!(),
         }? Error);
         EndpointId::resolve(endpoint, &portal, RESOLVE_TIMEOUT_MS).inspect_err(|e| {
-            pr_err!("{portal}: cannot resolve the address: error {}\n", e.to_errno());
+            pr_err!(
+                "{portal}: cannot resolve the address: error {}\n",
+                e.to_errno()
+            );
         })
     }
 

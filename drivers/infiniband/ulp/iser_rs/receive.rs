@@ -65,9 +65,12 @@ impl Receiver {
                 key,
             }));
         }
-        self.conn
-            .complete_pdu(&Bhs::new(pdu.bhs), pdu.data)
-            .map_err(Breach::Iscsi)?;
+        // Aligned in every buffer: 28 bytes of iSER header come before.
+        let done = match Bhs::from_bytes(pdu.bhs) {
+            Some(bhs) => self.conn.complete_pdu(bhs, pdu.data),
+            None => self.conn.complete_pdu(&Bhs::new(pdu.bhs), pdu.data),
+        };
+        done.map_err(Breach::Iscsi)?;
         Ok(reserved)
     }
 
@@ -80,11 +83,17 @@ impl Receiver {
         let portal = self.portal;
         let error = match breach {
             Breach::Pdu(v) => {
-                pr_err!("{portal}: protocol violation by the target ({}): {v}\n", v.name());
+                pr_err!(
+                    "{portal}: protocol violation by the target ({}): {v}\n",
+                    v.name()
+                );
                 ConnError::PROTO
             }
             Breach::Command(v) => {
-                pr_err!("{portal}: protocol violation by the target ({}): {v}\n", v.name());
+                pr_err!(
+                    "{portal}: protocol violation by the target ({}): {v}\n",
+                    v.name()
+                );
                 ConnError::PROTO
             }
             Breach::Iscsi(e) => {

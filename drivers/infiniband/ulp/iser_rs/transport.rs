@@ -9,7 +9,7 @@ use crate::{
 };
 use iscsi::{
     caps, Command, ConnRef, Decision, HostConfig, MgmtTask, Negotiated, Param, SessionLimits,
-    SocketAddr,
+    SocketAddr, Stats,
 };
 use kernel::{prelude::*, sync::Arc};
 
