@@ -114,7 +114,7 @@ impl<S: DerefMut<Target = [u32]>> SqProducer<S> {
     /// has to hold four chains of the greatest length. `marks` has the length that [`marks_len`]
     /// says.
     pub(crate) fn new(marks: S, capacity: u32) -> Result<Self, Misfit> {
-        if capacity > MAX_CAPACITY || capacity < 4 * MAX_CHAIN || marks.len() != marks_len(capacity)
+        if !(4 * MAX_CHAIN..=MAX_CAPACITY).contains(&capacity) || marks.len() != marks_len(capacity)
         {
             return Err(Misfit);
         }
@@ -225,9 +225,18 @@ impl<S: DerefMut<Target = [u32]>> Plan<'_, S> {
 }
 
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
-#[cfg_attr(CONFIG_KUNIT = "y", kernel::macros::kunit_tests(ib_iser_sq))]
+#[cfg_attr(CONFIG_KUNIT = "y", kernel::macros::kunit_tests(rdma_send_queue))]
 mod tests {
     use super::*;
+
+    impl<S> SqProducer<S> {
+        /// Makes a new queue look as if `count` work requests, all signalled, had gone through it.
+        pub(crate) fn age(&mut self, shared: &SqShared, count: u32) {
+            shared.completed.store(count, Ordering::Relaxed);
+            (self.head, self.tail) = (count, count);
+            (self.posted, self.signalled, self.retired) = (count, count, count);
+        }
+    }
 
     /// Posts one chain, and says whether it was signalled.
     fn post(
@@ -244,94 +253,92 @@ mod tests {
 
     #[test]
     fn sizes() {
-        // Length of the storage, capacity, reserve; whether they fit.
+        // Length of the storage and capacity; whether they fit.
         let table = [
-            (64, 64, 32, true),
-            (64, 33, 1, true),
-            (32, 32, 0, true),
-            (32, 31, 0, false),
-            (64, 64, 33, false),
-            (64, 32, 0, false),
-            (64, 65, 0, false),
-            (32, 32, 64, false),
-            (0, u32::MAX, 0, false),
+            (256, 256, true),
+            (512, 257, true),
+            (512, 512, true),
+            (256, 255, false),
+            (256, 257, false),
+            (512, 256, false),
+            (256, 0, false),
+            (0, u32::MAX, false),
         ];
-        for (len, capacity, reserve, fits) in table {
-            let mut marks = [0; 64];
-            let producer = SqProducer::new(&mut marks[..len], capacity, reserve);
+        for (len, capacity, fits) in table {
+            let mut marks = [0; 512];
+            let producer = SqProducer::new(&mut marks[..len], capacity);
             assert_eq!(producer.is_ok(), fits);
         }
     }
 
     #[test]
-    fn signalled_now_and_then() {
-        let (shared, mut marks) = (SqShared::new(), [0; 64]);
-        let Ok(mut producer) = SqProducer::new(&mut marks[..], 64, 16) else {
-            return assert!(false);
-        };
-        // A quarter of 48 is 12: every sixth chain of two.
+    fn signalled_now_and_then() -> Result<(), Misfit> {
+        let (shared, mut marks) = (SqShared::new(), [0; 256]);
+        let mut producer = SqProducer::new(&mut marks[..], 256)?;
+        // Every fourth chain of eight.
         for _ in 0..3 {
-            for _ in 0..5 {
-                assert_eq!(post(&mut producer, &shared, 2, Chain::Plain), Ok(false));
+            for _ in 0..3 {
+                assert_eq!(post(&mut producer, &shared, 8, Chain::Plain), Ok(false));
             }
-            assert_eq!(post(&mut producer, &shared, 2, Chain::Plain), Ok(true));
+            assert_eq!(post(&mut producer, &shared, 8, Chain::Plain), Ok(true));
         }
-        // A guarded chain begins a new count.
-        assert_eq!(post(&mut producer, &shared, 2, Chain::Plain), Ok(false));
+        // A guarded chain begins a new count, and so does a long one.
+        assert_eq!(post(&mut producer, &shared, 8, Chain::Plain), Ok(false));
         assert_eq!(post(&mut producer, &shared, 1, Chain::Guarded), Ok(true));
-        assert_eq!(producer.in_flight(), 39);
-        for _ in 0..4 {
-            assert_eq!(post(&mut producer, &shared, 2, Chain::Plain), Ok(false));
-        }
-        // Full but for one; the first two completions bring back 24.
+        assert_eq!(post(&mut producer, &shared, 31, Chain::Plain), Ok(false));
+        assert_eq!(post(&mut producer, &shared, 64, Chain::Plain), Ok(true));
+        assert_eq!(post(&mut producer, &shared, 31, Chain::Plain), Ok(false));
+        assert_eq!(post(&mut producer, &shared, 20, Chain::Plain), Ok(true));
+        assert_eq!(producer.in_flight(), 251);
+        // Full but for five; the first two completions bring back 64.
         let full = Err(Refusal::Full);
-        assert_eq!(post(&mut producer, &shared, 2, Chain::Plain), full);
+        assert_eq!(post(&mut producer, &shared, 6, Chain::Plain), full);
+        assert_eq!(post(&mut producer, &shared, 6, Chain::Guarded), full);
         shared.retire();
         shared.retire();
-        assert_eq!(post(&mut producer, &shared, 2, Chain::Plain), Ok(false));
-        assert_eq!(producer.in_flight(), 25);
+        assert_eq!(post(&mut producer, &shared, 6, Chain::Plain), Ok(false));
+        assert_eq!(producer.in_flight(), 193);
+        Ok(())
     }
 
     #[test]
-    fn reserve_is_for_invalidations() {
-        let (shared, mut marks) = (SqShared::new(), [0; 64]);
-        let Ok(mut producer) = SqProducer::new(&mut marks[..], 40, 8) else {
-            return assert!(false);
-        };
-        while post(&mut producer, &shared, 1, Chain::Plain).is_ok() {}
-        assert_eq!(producer.in_flight(), 32);
-        let full = Err(Refusal::Full);
-        for _ in 0..8 {
-            assert_eq!(post(&mut producer, &shared, 1, Chain::Guarded), full);
-            assert_eq!(post(&mut producer, &shared, 1, Chain::Invalidate), Ok(true));
+    fn counts_may_wrap() -> Result<(), Misfit> {
+        let (shared, mut marks) = (SqShared::new(), [0; 256]);
+        let mut producer = SqProducer::new(&mut marks[..], 256)?;
+        producer.age(&shared, u32::MAX - 20);
+        for _ in 0..10 {
+            for _ in 0..4 {
+                assert_eq!(post(&mut producer, &shared, 64, Chain::Guarded), Ok(true));
+            }
+            let full = Err(Refusal::Full);
+            assert_eq!(post(&mut producer, &shared, 64, Chain::Guarded), full);
+            assert_eq!(producer.in_flight(), 256);
+            for _ in 0..4 {
+                shared.retire();
+            }
         }
-        assert_eq!(post(&mut producer, &shared, 1, Chain::Invalidate), full);
+        Ok(())
     }
 
     #[test]
-    fn refusals_change_nothing() {
-        let (shared, mut marks) = (SqShared::new(), [0; 32]);
-        let Ok(mut producer) = SqProducer::new(&mut marks[..], 32, 0) else {
-            return assert!(false);
-        };
-        let table = [(0, Refusal::Length), (MAX_CHAIN + 1, Refusal::Length)];
-        for (wrs, refusal) in table {
-            assert_eq!(
-                post(&mut producer, &shared, wrs, Chain::Plain),
-                Err(refusal)
-            );
-        }
+    fn refusals_change_nothing() -> Result<(), Misfit> {
+        let (shared, mut marks) = (SqShared::new(), [0; 256]);
+        let mut producer = SqProducer::new(&mut marks[..], 256)?;
+        let length = Err(Refusal::Length);
+        assert_eq!(post(&mut producer, &shared, 0, Chain::Plain), length);
+        assert_eq!(post(&mut producer, &shared, 65, Chain::Plain), length);
         // A plan that is dropped.
-        assert!(producer.plan(&shared, 8, Chain::Plain).is_ok());
+        assert!(producer.plan(&shared, 64, Chain::Plain).is_ok());
         assert_eq!(producer.in_flight(), 0);
 
         // A completion too many shows when room is needed.
-        while post(&mut producer, &shared, 8, Chain::Guarded).is_ok() {}
+        while post(&mut producer, &shared, 64, Chain::Guarded).is_ok() {}
         for _ in 0..5 {
             shared.retire();
         }
         let miscounted = Err(Refusal::Miscounted);
-        assert_eq!(post(&mut producer, &shared, 8, Chain::Plain), miscounted);
-        assert_eq!(producer.in_flight(), 32);
+        assert_eq!(post(&mut producer, &shared, 64, Chain::Plain), miscounted);
+        assert_eq!(producer.in_flight(), 256);
+        Ok(())
     }
 }

@@ -297,3 +297,193 @@ impl SlotState {
         Action::Release
     }
 }
+
+#[cfg(any(test, CONFIG_KUNIT = "y"))]
+#[cfg_attr(CONFIG_KUNIT = "y", kernel::macros::kunit_tests(rdma_slot_state))]
+mod tests {
+    use super::*;
+
+    const OWN: u32 = 0x1200;
+    const OTHER: u32 = 0x1201;
+
+    impl SlotState {
+        /// Whether [`Action::Release`] was said.
+        pub(crate) const fn is_released(self) -> bool {
+            self.0 & RELEASED != 0
+        }
+    }
+
+    /// Events in their order, each with its answer.
+    type Script = &'static [(Event, Action)];
+
+    #[derive(Clone, Copy)]
+    enum Event {
+        Response(Option<u32>),
+        SendDone,
+        Invalidated,
+        Abort,
+        Drained,
+    }
+
+    fn report(state: &mut SlotState, event: Event) -> Result<Action, Violation> {
+        match event {
+            Event::Response(key) => state.on_response(key, OWN),
+            Event::SendDone => Ok(state.on_send_done()),
+            Event::Invalidated => Ok(state.on_invalidated()),
+            Event::Abort => Ok(state.on_abort()),
+            Event::Drained => Ok(state.on_drained()),
+        }
+    }
+
+    #[test]
+    fn orders_of_events() {
+        use Action::{LocalInvalidate, Nothing, Release, Wait};
+        use Event::{Abort, Drained, Invalidated, Response, SendDone};
+
+        // Whether there is a key, how many guarded sends, and what the events answer.
+        let table: [(bool, u16, Script); 11] = [
+            // No data; a late abort finds nothing to do.
+            (false, 0, &[(Response(None), Release), (Abort, Nothing)]),
+            // The target invalidates, or we do.
+            (true, 0, &[(Response(Some(OWN)), Release)]),
+            (
+                true,
+                0,
+                &[(Response(None), LocalInvalidate), (Invalidated, Release)],
+            ),
+            // Immediate data: the send may complete before the response or behind it.
+            (true, 1, &[(SendDone, Wait), (Response(Some(OWN)), Release)]),
+            (
+                true,
+                2,
+                &[
+                    (Response(Some(OWN)), Wait),
+                    (SendDone, Wait),
+                    (SendDone, Release),
+                ],
+            ),
+            (
+                true,
+                1,
+                &[
+                    (Response(None), LocalInvalidate),
+                    (Invalidated, Wait),
+                    (SendDone, Release),
+                ],
+            ),
+            // An abort without a response, and with one that crosses or follows it.
+            (
+                true,
+                0,
+                &[
+                    (Abort, LocalInvalidate),
+                    (Abort, Wait),
+                    (Invalidated, Release),
+                    (Response(None), Nothing),
+                ],
+            ),
+            (
+                true,
+                0,
+                &[
+                    (Abort, LocalInvalidate),
+                    (Response(Some(OWN)), Wait),
+                    (Invalidated, Release),
+                ],
+            ),
+            // The connection fails at every stage.
+            (true, 3, &[(Drained, Wait), (Abort, Release)]),
+            (
+                true,
+                1,
+                &[
+                    (Response(None), LocalInvalidate),
+                    (Drained, Release),
+                    (SendDone, Nothing),
+                ],
+            ),
+            (
+                true,
+                0,
+                &[(Response(Some(OWN)), Release), (Drained, Nothing)],
+            ),
+        ];
+        for (key, sends, events) in table {
+            let mut state = SlotState::new(true);
+            assert!(state.posted(key, sends).is_ok());
+            for &(event, action) in events {
+                assert_eq!(report(&mut state, event), Ok(action));
+            }
+            assert!(state.is_released());
+            assert!(!state.key_is_live());
+            assert_eq!(state.sends_in_flight(), 0);
+            assert_eq!(state.posted(false, 0), Err(Late));
+        }
+    }
+
+    #[test]
+    fn violations_change_nothing() {
+        let fresh = SlotState::new(true);
+        let mut with_key = fresh;
+        assert!(with_key.posted(true, 1).is_ok());
+        let mut without_key = fresh;
+        assert!(without_key.posted(false, 1).is_ok());
+        let mut not_negotiated = SlotState::new(false);
+        assert!(not_negotiated.posted(true, 1).is_ok());
+        let mut answered = with_key;
+        assert_eq!(answered.on_response(None, OWN), Ok(Action::LocalInvalidate));
+
+        let table = [
+            (fresh, None, Violation::ResponseUnsent),
+            (answered, None, Violation::DuplicateResponse),
+            (answered, Some(OWN), Violation::DuplicateResponse),
+            (
+                not_negotiated,
+                Some(OWN),
+                Violation::InvalidationNotNegotiated { key: OWN },
+            ),
+            (
+                without_key,
+                Some(OWN),
+                Violation::InvalidationWithoutKey { key: OWN },
+            ),
+            (
+                with_key,
+                Some(OTHER),
+                Violation::ForeignKey {
+                    key: OTHER,
+                    own: OWN,
+                },
+            ),
+        ];
+        for (state, key, violation) in table {
+            let mut after = state;
+            assert_eq!(after.on_response(key, OWN), Err(violation));
+            assert_eq!(after, state);
+        }
+    }
+
+    #[test]
+    fn failed_posts_leave_no_trace() {
+        let mut state = SlotState::new(true);
+        let fresh = state;
+        if let Ok(posted) = state.posted(true, 2) {
+            assert_eq!(state.not_posted(posted), Action::Wait);
+        }
+        assert_eq!(state, fresh);
+
+        // Unsolicited data that cannot be posted after the response has come.
+        assert!(state.posted(true, 1).is_ok());
+        let second = state.posted(false, 1);
+        assert_eq!(state.on_send_done(), Action::Wait);
+        assert_eq!(state.on_response(Some(OWN), OWN), Ok(Action::Wait));
+        if let Ok(second) = second {
+            assert_eq!(state.not_posted(second), Action::Release);
+        }
+        assert!(state.is_released());
+        // The count of sends has an end.
+        let mut state = SlotState::new(false);
+        assert!(state.posted(false, u16::MAX).is_ok());
+        assert_eq!(state.posted(false, 1), Err(Late));
+    }
+}

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The driver's pure code on the host.
+//! The pure code of the driver and of the crate `rdma` on the host.
 //!
-//! The modules are the driver's own files, not copies. What is tested beside them in this crate
+//! The modules are their own files, not copies. What is tested beside them in this crate
 //! needs a generator of random input; what does not is a KUnit test in the file itself and runs
 //! here as well.
 
@@ -23,12 +23,12 @@
 
 #[path = "../../../drivers/infiniband/ulp/iser_rs/cm_data.rs"]
 mod cm_data;
-#[path = "../../../drivers/infiniband/ulp/iser_rs/command.rs"]
-mod command;
 #[path = "../../../drivers/infiniband/ulp/iser_rs/params.rs"]
 mod params;
-#[path = "../../../drivers/infiniband/ulp/iser_rs/sq.rs"]
-mod sq;
+#[path = "../../../rust/rdma/send_queue.rs"]
+mod send_queue;
+#[path = "../../../rust/rdma/slot_state.rs"]
+pub mod slot_state;
 #[path = "../../../drivers/infiniband/ulp/iser_rs/state.rs"]
 mod state;
 #[path = "../../../drivers/infiniband/ulp/iser_rs/violation.rs"]
@@ -37,8 +37,8 @@ mod violation;
 mod wire;
 
 #[cfg(test)]
-mod command_props;
+mod send_queue_props;
 #[cfg(test)]
-mod sq_props;
+mod slot_state_props;
 #[cfg(test)]
 mod wire_props;

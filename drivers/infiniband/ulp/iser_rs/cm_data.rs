@@ -11,7 +11,7 @@ const ZBVA_NOT_SUPPORTED: u8 = 0x80;
 const SEND_WITH_INVALIDATE_NOT_SUPPORTED: u8 = 0x40;
 
 /// Length of the private data.
-pub(crate) const LEN: usize = 4;
+const LEN: usize = 4;
 
 /// What the initiator says in its connection request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

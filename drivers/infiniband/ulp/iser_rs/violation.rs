@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a target can do wrong.
+//! What a target can do wrong in a PDU.
 //!
 //! Nothing that arrives from the remote machine is trusted. Whoever finds that a rule is broken
 //! returns a [`Violation`]; the connection then ends with one message and one counter
-//! (RFC 7145, section 10.1.3), and the iSCSI layer recovers.
+//! (RFC 7145, section 10.1.3), and the iSCSI layer recovers. What a target can do wrong in
+//! answering a command, with its keys, is found by the crate `rdma`, which has a type of its own.
 
 use core::fmt;
 
@@ -72,32 +73,6 @@ pub(crate) enum Violation {
         /// DataSegmentLength.
         segment: u32,
     },
-    /// The Initiator Task Tag names no live task.
-    UnknownTask {
-        /// The tag as libiscsi keeps it.
-        itt: u32,
-    },
-    /// The response to a command that was never sent.
-    ResponseUnsent,
-    /// The second response to the same command.
-    DuplicateResponse,
-    /// A remote invalidation, although none was negotiated.
-    InvalidationNotNegotiated {
-        /// The key that was invalidated.
-        key: u32,
-    },
-    /// A remote invalidation by the response to a command that advertised no key.
-    InvalidationWithoutKey {
-        /// The key that was invalidated.
-        key: u32,
-    },
-    /// The remote invalidation of a key that is not the command's own.
-    ForeignKey {
-        /// The key that was invalidated.
-        key: u32,
-        /// The key that the command had advertised.
-        own: u32,
-    },
 }
 
 impl Violation {
@@ -115,12 +90,6 @@ impl Violation {
             Self::ReservedTag { .. } => "reserved_tag",
             Self::SenseHeader { .. } => "sense_header",
             Self::SenseLength { .. } => "sense_length",
-            Self::UnknownTask { .. } => "unknown_task",
-            Self::ResponseUnsent => "response_unsent",
-            Self::DuplicateResponse => "duplicate_response",
-            Self::InvalidationNotNegotiated { .. } => "invalidation_not_negotiated",
-            Self::InvalidationWithoutKey { .. } => "invalidation_without_key",
-            Self::ForeignKey { .. } => "foreign_key",
         }
     }
 }
@@ -183,29 +152,6 @@ impl fmt::Display for Violation {
                 write!(
                     f,
                     "SenseLength {sense} in a data segment of {segment} bytes"
-                )
-            }
-            Self::UnknownTask { itt } => {
-                write!(f, "Initiator Task Tag {itt:#010x} names no live task")
-            }
-            Self::ResponseUnsent => f.write_str("response to a command that was never sent"),
-            Self::DuplicateResponse => f.write_str("second response to the same command"),
-            Self::InvalidationNotNegotiated { key } => {
-                write!(
-                    f,
-                    "remote invalidation of key {key:#010x}, none was negotiated"
-                )
-            }
-            Self::InvalidationWithoutKey { key } => {
-                write!(
-                    f,
-                    "remote invalidation of key {key:#010x}, the command has none"
-                )
-            }
-            Self::ForeignKey { key, own } => {
-                write!(
-                    f,
-                    "remote invalidation of key {key:#010x}, the command's is {own:#010x}"
                 )
             }
         }

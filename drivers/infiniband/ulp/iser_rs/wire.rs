@@ -6,7 +6,7 @@
 //! of an iSCSI PDU (RFC 7143, section 11.2.1) and its data segment. Everything else in a PDU is
 //! the business of libiscsi.
 
-pub(crate) use crate::violation::Violation;
+use crate::violation::Violation;
 
 /// Length of the iSER header.
 pub(crate) const ISER_HEADER_LEN: usize = 28;
@@ -87,25 +87,24 @@ pub(crate) fn encode_header(
 }
 
 /// The opcodes that a target sends in control-type PDUs (RFC 7145, section 7.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Opcode {
+#[derive(Clone, Copy)]
+enum Opcode {
     /// NOP-In.
-    NopIn = 0x20,
+    NopIn,
     /// SCSI Response.
-    ScsiResponse = 0x21,
+    ScsiResponse,
     /// Task Management Function Response.
-    TaskManagementResponse = 0x22,
+    TaskManagementResponse,
     /// Login Response.
-    LoginResponse = 0x23,
+    LoginResponse,
     /// Text Response.
-    TextResponse = 0x24,
+    TextResponse,
     /// Logout Response.
-    LogoutResponse = 0x26,
+    LogoutResponse,
     /// Asynchronous Message.
-    AsyncMessage = 0x32,
+    AsyncMessage,
     /// Reject.
-    Reject = 0x3f,
+    Reject,
 }
 
 impl Opcode {
@@ -127,7 +126,7 @@ impl Opcode {
 
     /// Whether a PDU of this kind always answers a request and so names its task.
     #[inline]
-    pub(crate) const fn answers_a_task(self) -> bool {
+    const fn answers_a_task(self) -> bool {
         !matches!(self, Self::NopIn | Self::AsyncMessage | Self::Reject)
     }
 }
@@ -135,14 +134,12 @@ impl Opcode {
 /// A message of the target that has passed every check that needs no state.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Received<'a> {
-    /// What it is.
-    pub(crate) opcode: Opcode,
     /// The basic header segment.
     pub(crate) bhs: &'a [u8; BHS_LEN],
     /// The data segment without padding.
     pub(crate) data: &'a [u8],
     /// The Initiator Task Tag as it stands on the wire.
-    pub(crate) itt: [u8; 4],
+    itt: [u8; 4],
 }
 
 impl Received<'_> {
@@ -188,7 +185,6 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Received<'_>, Violation> {
     let data = data_segment(data_segment_length(bhs), payload)?;
     let opcode = Opcode::parse(bhs[0] & OPCODE_MASK)?;
     let received = Received {
-        opcode,
         bhs,
         data,
         itt: initiator_task_tag(bhs),
@@ -262,7 +258,7 @@ fn saturate(len: usize) -> u32 {
 
 /// DataSegmentLength of a PDU (RFC 7143, section 11.2.1.6).
 #[inline]
-pub(crate) const fn data_segment_length(bhs: &[u8; BHS_LEN]) -> u32 {
+const fn data_segment_length(bhs: &[u8; BHS_LEN]) -> u32 {
     u32::from_be_bytes([0, bhs[5], bhs[6], bhs[7]])
 }
 
@@ -276,20 +272,9 @@ pub(crate) const fn initiator_task_tag(bhs: &[u8; BHS_LEN]) -> [u8; 4] {
 /// agreement may be the last thing that goes to a login buffer (RFC 7143, section 11.12.1).
 #[inline]
 pub(crate) const fn is_final_login_request(bhs: &[u8; BHS_LEN]) -> bool {
-    bhs[0] & OPCODE_MASK == OPCODE_LOGIN_REQUEST && transits_to_full_feature_phase(bhs)
-}
-
-/// Whether a PDU of the target is the Login Response that begins the full feature phase: the
-/// transit is granted and the status is success (RFC 7143, sections 11.13.3 and 11.13.5).
-#[inline]
-pub(crate) const fn is_full_feature_response(bhs: &[u8; BHS_LEN]) -> bool {
-    bhs[0] & OPCODE_MASK == Opcode::LoginResponse as u8
-        && transits_to_full_feature_phase(bhs)
-        && bhs[36] == 0
-}
-
-const fn transits_to_full_feature_phase(bhs: &[u8; BHS_LEN]) -> bool {
-    bhs[1] & LOGIN_TRANSIT != 0 && bhs[1] & LOGIN_NSG_MASK == LOGIN_FULL_FEATURE_PHASE
+    bhs[0] & OPCODE_MASK == OPCODE_LOGIN_REQUEST
+        && bhs[1] & LOGIN_TRANSIT != 0
+        && bhs[1] & LOGIN_NSG_MASK == LOGIN_FULL_FEATURE_PHASE
 }
 
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
@@ -302,15 +287,16 @@ mod tests {
     /// Offsets in a message, and the bytes to put there.
     type Edits = &'static [(usize, u8)];
 
-    /// A NOP-In for a task, with `edits` made to it, of which `len` bytes were received.
-    fn check(len: usize, edits: Edits) -> Result<(Opcode, usize), Violation> {
+    /// A NOP-In for a task, with `edits` made to it, of which `len` bytes were received:
+    /// the length of the data segment.
+    fn check(len: usize, edits: Edits) -> Result<usize, Violation> {
         let mut bytes = [0u8; HEADERS_LEN + ROOM];
         bytes[0] = 0x10;
         bytes[ISER_HEADER_LEN] = 0x20;
         for &(at, value) in edits {
             bytes[at] = value;
         }
-        parse(&bytes[..len]).map(|received| (received.opcode, received.data.len()))
+        parse(&bytes[..len]).map(|received| received.data.len())
     }
 
     /// The offset of a byte of the BHS in a message.
@@ -355,29 +341,27 @@ mod tests {
 
     #[test]
     fn messages_accepted() {
-        const TABLE: &[(usize, Edits, Opcode, usize)] = &[
-            (76, &[], Opcode::NopIn, 0),
+        const TABLE: &[(usize, Edits, usize)] = &[
+            (76, &[], 0),
             // Padding, and fields that a receiver has to ignore.
-            (79, &[], Opcode::NopIn, 0),
-            (81, &[(bhs(7), 5)], Opcode::NopIn, 5),
-            (84, &[(bhs(7), 5)], Opcode::NopIn, 5),
-            (76, &[(0, 0x13), (1, 0xff), (4, 0xff)], Opcode::NopIn, 0),
-            (76, &[(bhs(0), 0xe0)], Opcode::NopIn, 0),
-            (76, &[(bhs(0), 0x23)], Opcode::LoginResponse, 0),
+            (79, &[], 0),
+            (81, &[(bhs(7), 5)], 5),
+            (84, &[(bhs(7), 5)], 5),
+            (76, &[(0, 0x13), (1, 0xff), (4, 0xff)], 0),
+            (76, &[(bhs(0), 0xe0)], 0),
+            (76, &[(bhs(0), 0x23)], 0),
             // A CHECK CONDITION with sense data, with less, without.
             (
                 86,
                 &[(bhs(0), 0x21), (bhs(3), 2), (bhs(7), 10), (77, 8)],
-                Opcode::ScsiResponse,
                 10,
             ),
             (
                 86,
                 &[(bhs(0), 0x21), (bhs(3), 2), (bhs(7), 10), (77, 7)],
-                Opcode::ScsiResponse,
                 10,
             ),
-            (76, &[(bhs(0), 0x21), (bhs(3), 2)], Opcode::ScsiResponse, 0),
+            (76, &[(bhs(0), 0x21), (bhs(3), 2)], 0),
             // No sense data is read of a command that did not complete, or that did well.
             (
                 86,
@@ -388,18 +372,12 @@ mod tests {
                     (bhs(7), 10),
                     (77, 9),
                 ],
-                Opcode::ScsiResponse,
                 10,
             ),
-            (
-                86,
-                &[(bhs(0), 0x21), (bhs(7), 10), (77, 9)],
-                Opcode::ScsiResponse,
-                10,
-            ),
+            (86, &[(bhs(0), 0x21), (bhs(7), 10), (77, 9)], 10),
         ];
-        for &(len, edits, opcode, data) in TABLE {
-            assert_eq!(check(len, edits), Ok((opcode, data)));
+        for &(len, edits, data) in TABLE {
+            assert_eq!(check(len, edits), Ok(data));
         }
     }
 
@@ -473,25 +451,20 @@ mod tests {
 
     #[test]
     fn login_phase_ends() {
-        // Opcode, flags, status class; final request, final response.
+        // Opcode and flags; whether it is the final request.
         let table = [
-            (0x43, 0x87, 0, true, false),
-            (0x03, 0x83, 0, true, false),
-            (0x43, 0x07, 0, false, false),
-            (0x43, 0x81, 0, false, false),
-            (0x44, 0x87, 0, false, false),
-            (0x23, 0x87, 0, false, true),
-            (0x23, 0x87, 2, false, false),
-            (0x23, 0x81, 0, false, false),
-            (0x23, 0x07, 0, false, false),
+            (0x43, 0x87, true),
+            (0x03, 0x83, true),
+            (0x43, 0x07, false),
+            (0x43, 0x81, false),
+            (0x44, 0x87, false),
+            (0x23, 0x87, false),
         ];
-        for (opcode, flags, status, request, response) in table {
+        for (opcode, flags, last) in table {
             let mut bhs = [0; BHS_LEN];
             bhs[0] = opcode;
             bhs[1] = flags;
-            bhs[36] = status;
-            assert_eq!(is_final_login_request(&bhs), request);
-            assert_eq!(is_full_feature_response(&bhs), response);
+            assert_eq!(is_final_login_request(&bhs), last);
         }
     }
 }

@@ -2,13 +2,10 @@
 
 //! Every order of events of a command, and any others, against a model.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::command::{Action, CommandCell, CommandState};
-use crate::violation::Violation;
+use crate::slot_state::{Action, SlotState, Violation};
 
 const OWN: u32 = 0x0a00_0001;
 const FOREIGN: u32 = 0x0a00_0002;
@@ -128,7 +125,7 @@ impl Model {
     }
 }
 
-fn report(state: &mut CommandState, event: Event) -> Result<Option<Action>, &'static str> {
+fn report(state: &mut SlotState, event: Event) -> Result<Option<Action>, &'static str> {
     let name = |violation: Violation| violation.name();
     match event {
         Event::Post(key, sends) => state.posted(key, sends).map(|_| None).map_err(|_| "late"),
@@ -141,7 +138,7 @@ fn report(state: &mut CommandState, event: Event) -> Result<Option<Action>, &'st
 }
 
 /// Reports the event to both, and compares all that can be seen.
-fn step(state: &mut CommandState, model: &mut Model, event: Event) {
+fn step(state: &mut SlotState, model: &mut Model, event: Event) {
     let before = *state;
     let answer = report(state, event);
     assert_eq!(answer, model.event(event), "{event:?} in {model:?}");
@@ -159,7 +156,7 @@ fn step(state: &mut CommandState, model: &mut Model, event: Event) {
 
 /// Walks through every order in which the pending events can happen, and returns how many there
 /// are. What comes of an event, such as a LOCAL_INV to be completed, becomes pending in turn.
-fn explore(state: CommandState, model: Model, pending: &[Event]) -> u64 {
+fn explore(state: SlotState, model: Model, pending: &[Event]) -> u64 {
     if pending.is_empty() {
         assert_eq!(model.releases, 1, "{model:?}");
         return 1;
@@ -202,7 +199,7 @@ fn every_order_releases_once() {
                     continue;
                 }
                 for sends in 0..=2u16 {
-                    let mut state = CommandState::new(negotiated);
+                    let mut state = SlotState::new(negotiated);
                     let mut model = Model::new(negotiated);
                     step(&mut state, &mut model, Post(key, sends));
 
@@ -248,7 +245,7 @@ proptest! {
     /// Honest or not, in order or not: as the model says, and never twice.
     #[test]
     fn any_events(negotiated in any::<bool>(), events in vec(any_event(), 0..24)) {
-        let mut state = CommandState::new(negotiated);
+        let mut state = SlotState::new(negotiated);
         let mut model = Model::new(negotiated);
         for event in events {
             step(&mut state, &mut model, event);
@@ -267,7 +264,7 @@ proptest! {
         before in vec(any_event(), 0..6),
         chain in (any::<bool>(), 0u16..4),
     ) {
-        let mut state = CommandState::new(negotiated);
+        let mut state = SlotState::new(negotiated);
         let mut model = Model::new(negotiated);
         for event in before {
             step(&mut state, &mut model, event);
@@ -281,42 +278,29 @@ proptest! {
 }
 
 #[test]
-fn sizes() {
-    assert_eq!(std::mem::size_of::<CommandState>(), 4);
-    assert_eq!(std::mem::size_of::<CommandCell>(), 4);
-}
-
-/// Real threads: the completions of two sends, the response with our LOCAL_INV, and an abort.
-#[test]
-fn processors_release_once() {
-    let cell = CommandCell::new(CommandState::new(true));
-    for round in 0..2000 {
-        let mut fresh = CommandState::new(true);
-        assert!(fresh.posted(true, 2).is_ok());
-        cell.reset(fresh);
-
-        let releases = AtomicU32::new(0);
-        let answer = |action: Action| match action {
-            Action::Release => drop(releases.fetch_add(1, Ordering::Relaxed)),
-            Action::LocalInvalidate => {
-                if cell.update(|state| state.on_invalidated()) == Action::Release {
-                    releases.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            Action::Wait | Action::Nothing => (),
-        };
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                answer(cell.update(|state| state.on_send_done()));
-                answer(cell.update(|state| state.on_send_done()));
-            });
-            scope.spawn(|| {
-                let key = (round % 2 == 0).then_some(OWN);
-                answer(cell.update(|state| state.on_response(key, OWN)).unwrap());
-            });
-            answer(cell.update(|state| state.on_abort()));
-        });
-        assert_eq!(releases.load(Ordering::Relaxed), 1);
-        assert!(cell.get().is_released());
+fn messages_name_the_values() {
+    let table = [
+        (
+            Violation::UnknownCommand,
+            "unknown_command",
+            "response to a command that is not outstanding",
+        ),
+        (
+            Violation::InvalidationNotNegotiated { key: 0x1201 },
+            "invalidation_not_negotiated",
+            "remote invalidation of key 0x00001201, none was negotiated",
+        ),
+        (
+            Violation::ForeignKey {
+                key: 0x1201,
+                own: 0x1200,
+            },
+            "foreign_key",
+            "remote invalidation of key 0x00001201, the command's is 0x00001200",
+        ),
+    ];
+    for (violation, name, text) in table {
+        assert_eq!(violation.name(), name);
+        assert_eq!(violation.to_string(), text);
     }
 }
