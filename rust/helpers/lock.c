@@ -3,6 +3,7 @@
  * Locks that libiscsi and its transports share, and allocation scopes.
  */
 
+#include <linux/bottom_half.h>
 #include <linux/lockdep.h>
 #include <linux/sched/mm.h>
 #include <linux/spinlock.h>
@@ -35,4 +36,14 @@ unsigned int rust_helper_iser_memalloc_noio_save(void)
 void rust_helper_iser_memalloc_noio_restore(unsigned int flags)
 {
 	memalloc_noio_restore(flags);
+}
+
+void rust_helper_iser_local_bh_disable(void)
+{
+	local_bh_disable();
+}
+
+void rust_helper_iser_local_bh_enable(void)
+{
+	local_bh_enable();
 }

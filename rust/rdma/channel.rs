@@ -22,6 +22,7 @@ use crate::{
     mr::Region,
     qp::Qp,
     recv::Receives,
+    scope::NoBh,
     send::Sender,
     send_queue::{self, SqProducer, SqShared},
     slot::{Owned, Slot},
@@ -411,11 +412,12 @@ impl<C: ChannelOps> Channel<C> {
         // behind its markers. None posts any more now, so these are the last.
         self.qp.drain();
         for slot in &self.slots {
-            // Completions, which take this lock in softirq, are over.
-            let mut inner = slot.inner.lock();
-            let _ = inner.state.on_drained();
-            let owned = core::mem::replace(&mut inner.owned, Owned::none());
-            drop(inner);
+            let owned = {
+                let _bh = NoBh::new();
+                let mut inner = slot.inner.lock();
+                let _ = inner.state.on_drained();
+                core::mem::replace(&mut inner.owned, Owned::none())
+            };
             self.release(owned, false);
         }
         // SAFETY: The queue pair is ours and drained: nobody reads its context.

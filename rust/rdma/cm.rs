@@ -10,8 +10,8 @@
 use crate::{
     bindings,
     device::DeviceName,
-    noio::NoIo,
     qp::{Qp, QpConfig},
+    scope::NoIo,
     SocketAddr,
 };
 use core::{marker::PhantomData, ptr::NonNull};
