@@ -55,13 +55,3 @@ pub use transport::{caps, Decision, HostConfig, Negotiated, SessionLimits, Trans
 
 /// What `pr_*` of this crate print before their text.
 const __LOG_PREFIX: &[u8] = b"ib_iser_rs\0";
-
-/// The old name of [`BHS_LEN`], until the driver uses the new one.
-#[doc(hidden)]
-pub const BHS_SIZE: usize = BHS_LEN;
-
-/// Says in the log that the crate is linked, until the driver registers a transport.
-#[doc(hidden)]
-pub fn hello() {
-    kernel::pr_debug!("iscsi: linked\n");
-}

@@ -30,9 +30,7 @@ struct Host {
 }
 
 impl Host {
-    /// Allocates a host and adds it to the system.
-    ///
-    /// `cmds_max` is what user space asks for, or 0.
+    /// Allocates a host and adds it to the system. `cmds_max` is what user space asks for.
     fn new<T: Transport>(reg: &Registration<T>, config: HostConfig, cmds_max: u16) -> Result<Self> {
         // Without a workqueue: `xmit_task` does not sleep.
         // SAFETY: The template is filled in and outlives the host.
@@ -43,11 +41,8 @@ impl Host {
             added: false,
         };
 
-        let wanted = match cmds_max {
-            0 => bindings::ISCSI_DEF_XMIT_CMDS_MAX as u16,
-            _ => cmds_max,
-        };
-        let wanted = wanted.min(config.can_queue);
+        // Zero would mean a default to libiscsi.
+        let wanted = cmds_max.min(config.can_queue).max(1);
         // SAFETY: The host is valid; it has no limit yet.
         let scsi_cmds = unsafe { bindings::iscsi_host_get_max_scsi_cmds(shost, wanted) };
         kernel::error::to_result(scsi_cmds)?;
@@ -111,6 +106,14 @@ pub(crate) fn create<T: Transport>(
         return Err(EINVAL);
     };
 
+    let cmds_max = match cmds_max {
+        0 => bindings::ISCSI_DEF_XMIT_CMDS_MAX as u16,
+        wanted => wanted,
+    };
+    let queue_depth = match queue_depth {
+        0 => bindings::ISCSI_DEF_CMD_PER_LUN as u16,
+        wanted => wanted,
+    };
     let config = T::host_config(&endpoint, cmds_max, queue_depth)
         .inspect_err(|err| pr_err!("iscsi: no SCSI host over this endpoint: {err:?}\n"))?;
     let host = Host::new(reg, config, cmds_max)

@@ -24,7 +24,9 @@ pub mod caps {
 pub struct HostConfig {
     /// Tasks per session that the driver can carry, management tasks included.
     ///
-    /// libiscsi takes 15 of them for management and rounds down to a power of two.
+    /// There are no more than user space asks for. libiscsi rounds down to a power of two, of
+    /// which 16 is the least, and takes 15 of them for management; the rest is the number of
+    /// commands that SCSI sees.
     pub can_queue: u16,
     /// Commands per logical unit.
     pub cmd_per_lun: u16,
@@ -151,8 +153,10 @@ pub trait Transport: Sized + 'static {
     /// Returns the address of the peer. Process.
     fn ep_address(ep: &Self::Endpoint) -> Result<SocketAddr>;
 
-    /// Says what a SCSI host over this endpoint can do; `cmds_max` and `queue_depth` are what
-    /// user space asks for, or 0. Process.
+    /// Says what a SCSI host over this endpoint can do. Process.
+    ///
+    /// `cmds_max` tasks per session and `queue_depth` commands per logical unit are what user
+    /// space asks for, or the defaults of libiscsi.
     fn host_config(ep: &Self::Endpoint, cmds_max: u16, queue_depth: u16) -> Result<HostConfig>;
 
     /// Binds an iSCSI connection to the endpoint. Process.
