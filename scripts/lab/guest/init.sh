@@ -38,6 +38,7 @@ else
 fi
 status=$?
 dmesg > "$out/dmesg" 2>/dev/null
+cp /run/iser/*.log "$out/" 2>/dev/null
 echo "$status" > "$out/status.new"
 mv "$out/status.new" "$out/status"
 sync

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,13 @@ def start(name: str | None = None) -> None:
     if Path("/run/systemd/system").is_dir():
         run("systemctl", "start", "iscsid")
     else:
-        run("iscsid")
+        # There is no syslog in the lab's machine; in the foreground it writes
+        # to a file, which the first process saves with the results.
+        os.makedirs("/run/iser", exist_ok=True)
+        level = os.environ.get("ISER_ISCSID_DEBUG", "1")
+        with open("/run/iser/iscsid.log", "ab") as log:
+            subprocess.Popen(["iscsid", "-f", "-d", level], stdin=subprocess.DEVNULL,
+                             stdout=log, stderr=log, start_new_session=True)
     wait_for("iscsid", iscsid_running, 10)
 
 

@@ -35,7 +35,7 @@ class Target:
     chap: Chap | None = None
 
     def up(self) -> None:
-        """Start tgtd and make the target."""
+        """Start tgtd, whose log goes to the results, and make the target."""
         modprobe("rdma_cm", "rdma_ucm", "ib_uverbs")
         os.makedirs("/run/tgtd", exist_ok=True)
         os.makedirs(DIRECTORY, exist_ok=True)
@@ -44,7 +44,6 @@ class Target:
             infinite = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
             resource.setrlimit(resource.RLIMIT_MEMLOCK, infinite)
         with open("/run/iser/tgtd.log", "ab") as log:
-            # It takes the name of its log from the terminal it has not.
             self._process = subprocess.Popen(["tgtd", "-f"], stdout=log, stderr=log,
                                              stdin=subprocess.DEVNULL, preexec_fn=unlimited)
         wait_for("tgtd", lambda: _admin("show", "sys", check=False).returncode == 0, 10)
