@@ -81,7 +81,7 @@ uninstall:
 # Only what is ignored by git too; `target` is Cargo's.
 .PHONY: clean
 clean:
-	@rm -rf doc .lint
+	@rm -rf '$(output)/doc' .lint
 	@find '$(output)' \( -name .git -o -name target \) -prune -o -type f \( \
 		-name '*.ko' -o -name '*.[aio]' -o -name '.*.cmd' -o -name '.*.d' -o -name '*.mod' \
 		-o -name '*.mod.c' -o -name '*.rmeta' -o -name '*.pyc' -o -name '.module-common.o' \

@@ -7,6 +7,7 @@ Everything goes to standard error; standard output is for results.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,8 @@ from lab.report import LabError
 
 # A step that is not watched on a terminal says that it lives this often.
 SILENCE = 20.0
+# Seconds that a command has to end when asked to.
+PATIENCE = 2.0
 
 
 class BuildError(LabError):
@@ -65,6 +68,19 @@ class _Status:
         say(f"{self.title}: {time.monotonic() - self.start:.1f} s")
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a command and everything it started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            process.poll()
+            try:
+                os.killpg(process.pid, number)
+            except ProcessLookupError:
+                return
+            time.sleep(0.05)
+
+
 def run(title: str, command: Sequence[str | Path], log: Path, locks: Sequence[int] = (),
         **kwargs: Any) -> None:
     """Run `command`, its output appended to `log`; show progress.
@@ -83,6 +99,7 @@ def run(title: str, command: Sequence[str | Path], log: Path, locks: Sequence[in
             stdout=output,
             stderr=subprocess.STDOUT,
             pass_fds=tuple(locks),
+            start_new_session=True,
             **kwargs,
         ) as process:
             try:
@@ -93,7 +110,7 @@ def run(title: str, command: Sequence[str | Path], log: Path, locks: Sequence[in
                     except subprocess.TimeoutExpired:
                         status.tick()
             except BaseException:
-                process.terminate()
+                _end(process)
                 raise
     if code:
         with open(log, encoding="utf-8", errors="replace") as file:
