@@ -10,7 +10,7 @@
 //! - [`wire`], [`violation`], [`cm_data`], [`state`], [`params`]: pure code, which
 //!   also runs on the build host.
 
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 use kernel::prelude::*;
 
