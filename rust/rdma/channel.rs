@@ -384,7 +384,7 @@ impl<C: ChannelOps> Channel<C> {
             sg_list: core::ptr::null_mut(),
             num_sge: 0,
             opcode: bindings::ib_wr_opcode_IB_WR_LOCAL_INV,
-            send_flags: bindings::ib_send_flags_IB_SEND_SIGNALED as i32,
+            send_flags: bindings::ib_send_flags_IB_SEND_SIGNALED,
             ex: bindings::ib_send_wr__bindgen_ty_2 {
                 invalidate_rkey: rkey,
             },

@@ -40,7 +40,8 @@ impl DeviceCaps {
             fast_registration: attrs.device_cap_flags
                 & bindings::ib_device_cap_flags_IB_DEVICE_MEM_MGT_EXTENSIONS as u64
                 != 0,
-            sg_gaps: attrs.kernel_cap_flags & bindings::ib_kernel_cap_flags_IBK_SG_GAPS_REG as u64
+            sg_gaps: attrs.kernel_cap_flags
+                & u64::from(bindings::ib_kernel_cap_flags_IBK_SG_GAPS_REG)
                 != 0,
         }
     }
@@ -70,9 +71,7 @@ impl DeviceName {
         // SAFETY: `dev` is valid by the contract. A concurrent rename may tear
         // the text, never its bounds.
         let src = unsafe { &(*dev).name };
-        for (to, from) in name.iter_mut().zip(src.iter()) {
-            *to = *from as u8;
-        }
+        name.copy_from_slice(src);
         Self(name)
     }
 }
@@ -95,7 +94,7 @@ impl kernel::fmt::Display for DeviceName {
 /// `dev` must point to a registered device.
 pub(crate) unsafe fn parent(dev: *mut bindings::ib_device) -> Option<ARef<device::Device>> {
     // SAFETY: `dev` is valid by the contract; its parent is set for its lifetime.
-    let parent = unsafe { (*(*dev).__bindgen_anon_1.dev.as_ref()).parent };
+    let parent = unsafe { (*dev).__bindgen_anon_1.dev.as_ref().parent };
     if parent.is_null() {
         return None;
     }

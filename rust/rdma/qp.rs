@@ -106,22 +106,19 @@ impl<H: Handler> Qp<H> {
                 max_send_sge: config.max_send_sge.min(caps.max_send_sge),
             };
             // SAFETY: `dev` is registered.
-            let pd = Pd {
-                raw: from_err_ptr(unsafe { bindings::ib_alloc_pd(dev, 0) })?,
-            };
+            let raw = from_err_ptr(unsafe { bindings::ib_alloc_pd(dev, 0) })?;
+            let pd = Pd { raw };
             let entries = config.max_send_wr + config.max_recv_wr + 2;
             // SAFETY: `dev` is registered.
-            let cq = PooledCq {
-                raw: from_err_ptr(unsafe {
-                    bindings::ib_cq_pool_get(
-                        dev,
-                        entries,
-                        -1,
-                        bindings::ib_poll_context_IB_POLL_SOFTIRQ,
-                    )
-                })?,
-                entries,
-            };
+            let raw = from_err_ptr(unsafe {
+                bindings::ib_cq_pool_get(
+                    dev,
+                    entries,
+                    -1,
+                    bindings::ib_poll_context_IB_POLL_SOFTIRQ,
+                )
+            })?;
+            let cq = PooledCq { raw, entries };
             let mut attr = bindings::ib_qp_init_attr {
                 event_handler: Some(qp_event),
                 send_cq: cq.raw,

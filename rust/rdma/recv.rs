@@ -96,8 +96,8 @@ impl RecvBuffer {
         };
         // SAFETY: `qp` is valid by the contract. The request is copied; the
         // buffer stays mapped for the channel's life.
-        let ret =
-            to_result(unsafe { bindings::ib_post_recv(qp, &raw const wr, core::ptr::null_mut()) });
+        let ret = unsafe { bindings::ib_post_recv(qp, &raw const wr, core::ptr::null_mut()) };
+        let ret = to_result(ret);
         if ret.is_err() {
             self.state.store(IDLE, Relaxed);
         }

@@ -380,7 +380,7 @@ impl<'a, C: ChannelOps> Prepared<'a, C> {
             },
         };
         let last_flags = if plan.is_signalled() {
-            bindings::ib_send_flags_IB_SEND_SIGNALED as i32
+            bindings::ib_send_flags_IB_SEND_SIGNALED
         } else {
             0
         };

@@ -23,8 +23,8 @@
 
 #[path = "../../../drivers/infiniband/ulp/iser_rs/cm_data.rs"]
 mod cm_data;
-#[path = "../../../drivers/infiniband/ulp/iser_rs/params.rs"]
-mod params;
+#[path = "../../../rust/modparam/number.rs"]
+mod number;
 #[path = "../../../rust/rdma/send_queue.rs"]
 mod send_queue;
 #[path = "../../../rust/rdma/slot_state.rs"]

@@ -2,7 +2,7 @@
 
 //! Lets the kernel print what the pure code describes with `core::fmt` alone.
 
-use crate::{params, state, violation};
+use crate::{state, violation};
 
 macro_rules! forward_display {
     ($($type:ty),* $(,)?) => {
@@ -14,9 +14,4 @@ macro_rules! forward_display {
     };
 }
 
-forward_display!(
-    params::Invalid<'_>,
-    state::ConnState,
-    state::Refused,
-    violation::Violation,
-);
+forward_display!(state::ConnState, state::Refused, violation::Violation,);

@@ -8,13 +8,11 @@
 //! first, and the others wait for it.
 
 use crate::{
-    cm_data, max_sectors,
-    params::Verbosity,
+    cm_data, params,
     receive::Receiver,
     sizes::{self, IoSize},
     state::{ConnState, Machine, Poll},
     transport::Iser,
-    verbosity,
 };
 use iscsi::{ConnError, ConnRef, SessionLimits, SocketAddr};
 use kernel::{
@@ -279,7 +277,7 @@ impl Endpoint {
     }
 
     fn debug(&self, what: fmt::Arguments<'_>) {
-        if verbosity() >= Verbosity::Info {
+        if params::debug() {
             pr_info!("{}: {what}\n", self.portal);
         }
     }
@@ -309,7 +307,7 @@ impl Endpoint {
                 return;
             }
         };
-        let max_sectors = max_sectors();
+        let max_sectors = params::MAX_SECTORS.get();
         let io = IoSize::new(qp.caps(), max_sectors);
         if io.max_sectors < max_sectors {
             pr_notice!(

@@ -68,7 +68,7 @@ impl IoSize {
         let spare = u32::from(!caps.sg_gaps);
         let wanted = max_sectors.div_ceil(REGION_PAGE / SECTOR);
         let allowed = caps.max_region_pages.saturating_sub(spare);
-        let sg_tablesize = wanted.min(allowed).min(MAX_SG_TABLESIZE).max(1);
+        let sg_tablesize = wanted.min(allowed).clamp(1, MAX_SG_TABLESIZE);
         Self {
             sg_tablesize,
             max_sectors: max_sectors.min(sg_tablesize * (REGION_PAGE / SECTOR)),

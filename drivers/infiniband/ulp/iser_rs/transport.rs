@@ -5,7 +5,7 @@
 use crate::{
     connection::{Connection, Tx},
     endpoint::{Endpoint, EndpointId},
-    max_lun, wire,
+    params, wire,
 };
 use iscsi::{
     caps, Command, ConnRef, Decision, HostConfig, MgmtTask, Negotiated, Param, SessionLimits,
@@ -71,7 +71,7 @@ impl iscsi::Transport for Iser {
             cmd_per_lun: queue_depth,
             sg_tablesize: u16::try_from(limits.io.sg_tablesize)?,
             max_sectors: limits.io.max_sectors,
-            max_lun: max_lun().into(),
+            max_lun: params::MAX_LUN.get().into(),
             virt_boundary_mask: limits.virt_boundary,
             max_segment_size: None,
             parent: limits.parent,
