@@ -43,7 +43,8 @@ class Versions:
 
 def run(argv: list[str], **kwargs: object) -> str:
     """Run a command and return its output, or say in one line why not."""
-    done = subprocess.run(argv, capture_output=True, text=True, **kwargs)  # type: ignore[call-overload]
+    done = subprocess.run(  # type: ignore[call-overload]
+        argv, capture_output=True, text=True, **kwargs)
     if done.returncode != 0:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise LabError(f"{' '.join(argv[:2])} failed: {lines[-1] if lines else 'no message'}")
@@ -63,7 +64,8 @@ def pick_mirror(table: str) -> str:
         (other if "-" in codename or "security" in site else plain).append(site)
     for site in plain + other:
         return site.rstrip("/")
-    raise LabError("apt on this host knows no Debian mirror; set ISER_MIRROR=http://<mirror>/debian")
+    raise LabError("apt on this host knows no Debian mirror; "
+                   "set ISER_MIRROR=http://<mirror>/debian")
 
 
 def mirror() -> str:
@@ -260,5 +262,6 @@ def same_version(record: str, release: str, version: str) -> list[str]:
     found: list[str] = []
     for row in record.splitlines():
         if row.startswith("Depends: "):
-            found += re.findall(rf"(linux-[a-z-]+-{re.escape(release)}) \(= {re.escape(version)}\)", row)
+            found += re.findall(rf"(linux-[a-z-]+-{re.escape(release)}) "
+                                rf"\(= {re.escape(version)}\)", row)
     return found

@@ -128,7 +128,8 @@ def cmd_run(lab: Lab, args: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The argument parser."""
-    top = argparse.ArgumentParser(prog="iser-lab", description="Roots and virtual machines for ib_iser_rs.")
+    top = argparse.ArgumentParser(prog="iser-lab",
+                                  description="Roots and virtual machines for ib_iser_rs.")
     add = top.add_subparsers(dest="verb", required=True, metavar="VERB").add_parser
 
     tool = add("toolchain", help="the root that builds: build, exec -- CMD, "
@@ -140,7 +141,8 @@ def parser() -> argparse.ArgumentParser:
 
     run = add("run", help="run a script of the checkout as root in a virtual machine")
     run.add_argument("--timeout", type=float, default=config.RUN_SECONDS, metavar="SECONDS")
-    run.add_argument("--kernel", help="`stock`, or a directory with vmlinuz, modules.img, initramfs.gz")
+    run.add_argument("--kernel",
+                     help="`stock`, or a directory with vmlinuz, modules.img, initramfs.gz")
     run.add_argument("--two", action="store_true",
                      help="two machines: the script gets `target` or `initiator` as last argument")
     run.add_argument("--accel", choices=("kvm", "tcg", "icount"))

@@ -29,9 +29,6 @@ TOOLCHAIN_PACKAGES = (
     "rustfmt", "seabios", "shellcheck", "xz-utils", "zstd",
 )
 
-# Added to the toolchain root with the version of the kernel in use.
-KERNEL_BUILD_PACKAGES = ("linux-headers", "linux-source")
-
 GUEST_PACKAGES = (
     "attr", "e2fsprogs", "ethtool", "fio", "ibverbs-providers", "ibverbs-utils",
     "iproute2", "iputils-ping", "kmod", "lsscsi", "multipath-tools",

@@ -82,8 +82,8 @@ class Lab:
                                        stock.image, probe)
         return self._accel
 
-    def start(self, out: Path, command: list[str], env: Mapping[str, str], *, hostname: str = "iser",
-              kernel_choice: str | None = None,
+    def start(self, out: Path, command: list[str], env: Mapping[str, str], *,
+              hostname: str = "iser", kernel_choice: str | None = None,
               sink: Callable[[bytes], None] | None = vm.to_stdout,
               **kwargs: object) -> vm.Running:
         """Start a machine that runs `command`."""

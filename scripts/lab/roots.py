@@ -37,7 +37,8 @@ def need_mmdebstrap(report: Reporter) -> None:
                      ["apt-get", "-qy", "--no-install-recommends", "install", "mmdebstrap"]):
             done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
             if done.returncode != 0:
-                raise LabError(f"{' '.join(argv)} failed; install mmdebstrap by hand\n{done.stderr}")
+                raise LabError(f"{' '.join(argv)} failed; install mmdebstrap by hand\n"
+                               f"{done.stderr}")
 
 
 def mmdebstrap(target: Path, packages: list[str], url: str, log: Path) -> None:

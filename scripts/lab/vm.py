@@ -93,7 +93,8 @@ class Running:
         pipe = None if machine.interactive else subprocess.PIPE
         self._stderr = open(machine.out / "qemu.log", "wb")
         self.process = subprocess.Popen(
-            argv, env=env, stdin=pipe, stdout=pipe, stderr=self._stderr, preexec_fn=chroot.die_with_parent)
+            argv, env=env, stdin=pipe, stdout=pipe, stderr=self._stderr,
+            preexec_fn=chroot.die_with_parent)
         self._reader: threading.Thread | None = None
         if self.process.stdout is not None:
             self._reader = threading.Thread(target=self._pump, args=(self.process.stdout,),
@@ -168,7 +169,8 @@ class Running:
             verdict.status = int(status.read_text(encoding="utf-8"))
         else:
             rows = (out / "qemu.log").read_text(encoding="utf-8", errors="replace").splitlines()
-            verdict.reason = "the machine ended without a result" + (f": {rows[-1]}" if rows else "")
+            last = f": {rows[-1]}" if rows else ""
+            verdict.reason = f"the machine ended without a result{last}"
         return verdict
 
 

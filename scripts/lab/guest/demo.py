@@ -25,8 +25,8 @@ LAST_MESSAGES = 40
 
 def parser() -> argparse.ArgumentParser:
     """The argument parser."""
-    top = argparse.ArgumentParser(prog="iser-demo", description="Load the driver, log in over iSER, "
-                                  "use the disk with checked data, log out, unload.")
+    top = argparse.ArgumentParser(prog="iser-demo", description="Load the driver, log in over "
+                                  "iSER, use the disk with checked data, log out, unload.")
     top.add_argument("--portal", help="address of a target that is there; without it, and in the "
                      "lab's machine only, one is set up", metavar="ADDRESS[:PORT]")
     top.add_argument("--iqn", help="which target of that portal (needed if it offers several)")
@@ -111,7 +111,8 @@ def steps(report: Reporter, args: argparse.Namespace) -> None:
         return
     host = initiator.portal_text(portal)
     with report.step(f"discovery: {host} over iser"):
-        nodes = initiator.discover(host, record=False)
+        attempts = 5 if args.target == "tgt" else 1
+        nodes = initiator.discover(host, record=False, attempts=attempts)
         node = choose_node(nodes, host, args.iqn)
     report.text("\n".join(f"{n.portal},{n.tpgt} {n.iqn}" for n in nodes))
     new = not initiator.recorded(node)

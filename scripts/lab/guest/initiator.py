@@ -160,8 +160,16 @@ def chap_settings(chap: Chap, prefix: str) -> dict[str, str]:
 
 
 def discover(portal: str, chap: Chap | None = None, transport: str = "iser",
-             record: bool = True) -> list[Node]:
-    """SendTargets discovery over iSER; the nodes are recorded unless told otherwise."""
+             record: bool = True, attempts: int = 1) -> list[Node]:
+    """SendTargets discovery over iSER; the nodes are recorded unless told otherwise.
+
+    More than one attempt is for targets that are known to hang up at times.
+    """
+    if attempts > 1:
+        try:
+            return discover(portal, chap, transport, record)
+        except LabError:
+            return discover(portal, chap, transport, record, attempts - 1)
     if chap is None:
         return parse_discovery(iscsiadm("-m", "discovery", "-t", "sendtargets",
                                         "-p", portal, "-I", transport,

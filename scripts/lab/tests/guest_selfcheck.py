@@ -20,9 +20,9 @@ CHAP = lio.Chap("user", "secret-of-user", "target", "secret-of-target")
 
 
 def use(portal: str, iqn: str, disks: int = 1, chap: lio.Chap | None = None,
-        discovery: lio.Chap | None = None) -> None:
+        discovery: lio.Chap | None = None, attempts: int = 1) -> None:
     """Discover, log in, verify data on every disk, log out."""
-    nodes = [n for n in initiator.discover(portal, discovery) if n.iqn == iqn]
+    nodes = [n for n in initiator.discover(portal, discovery, attempts=attempts) if n.iqn == iqn]
     if not nodes:
         raise LabError(f"{iqn} was not discovered at {portal}")
     node = [n for n in nodes if n.portal == portal][0]
@@ -79,12 +79,12 @@ def main() -> int:
     with report.step("tgt"):
         other = tgt.Target(mib=[32], initiators=[initiator.NAME])
         other.up()
-        use(v4, other.iqn)
+        use(v4, other.iqn, attempts=5)
     with report.step("tgt: down, CHAP"):
         other.down()
         other = tgt.Target(mib=[32], initiators=[initiator.NAME], chap=lio.Chap("user", "secret-of-user"))
         other.up()
-        use(v4, other.iqn, chap=other.chap)
+        use(v4, other.iqn, chap=other.chap, attempts=5)
         other.down()
     with report.step("driver: unload; network: down"):
         driver.unload()
