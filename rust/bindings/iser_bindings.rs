@@ -46,7 +46,9 @@ mod bindings_raw {
 pub use bindings_raw::*;
 
 pub mod contract;
+pub mod noio;
 pub mod sockaddr;
 
 pub use contract::ScatterlistOwner;
+pub use noio::NoIo;
 pub use sockaddr::SocketAddr;

@@ -4,9 +4,8 @@
 //!
 //! Everything here may sleep, and allocates without starting I/O.
 
-use crate::bindings;
+use crate::bindings::{self, NoIo};
 use crate::conn::{session_of, Bound, ConnData, ConnRef};
-use crate::lock::NoIo;
 use crate::registration::Registration;
 use crate::session::wait_idle;
 use crate::transport::{Decision, Negotiated, SessionLimits};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The two spinlocks of a libiscsi session, and the scope without I/O for allocations.
+//! The two spinlocks of a libiscsi session.
 //!
 //! The order is `frwd_lock`, then `back_lock`. Both are taken in softirqs, so process context
 //! disables those.
@@ -130,31 +130,5 @@ impl Drop for BackBh<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the lock is held, and the session is alive.
         unsafe { bindings::spin_unlock_bh(addr_of_mut!((*self.session.as_ptr()).back_lock)) };
-    }
-}
-
-/// While this lives, allocations of the current thread do not start I/O.
-///
-/// The memory that they would free could depend on the very session that is being recovered.
-pub(crate) struct NoIo {
-    flags: u32,
-    _not_send: NotThreadSafe,
-}
-
-impl NoIo {
-    /// Enters the scope. Scopes nest: they must end in the opposite order.
-    pub(crate) fn enter() -> Self {
-        Self {
-            // SAFETY: Only changes a flag of the current task.
-            flags: unsafe { bindings::memalloc_noio_save() },
-            _not_send: PhantomData,
-        }
-    }
-}
-
-impl Drop for NoIo {
-    fn drop(&mut self) {
-        // SAFETY: The flags are those that the matching save returned on this thread.
-        unsafe { bindings::memalloc_noio_restore(self.flags) };
     }
 }

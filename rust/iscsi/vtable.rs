@@ -5,11 +5,10 @@
 //! Every callback says who calls it, with which locks, and whether it may sleep; it converts
 //! pointers and results and leaves the rest to other modules. SCSI error handling is in `eh`.
 
-use crate::bindings;
+use crate::bindings::{self, NoIo};
 use crate::conn::ConnData;
 use crate::control::{self, Control};
 use crate::eh;
-use crate::lock::NoIo;
 use crate::registration::Registration;
 use crate::session;
 use crate::task::TaskData;

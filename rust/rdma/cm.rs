@@ -8,10 +8,9 @@
 //! when nothing of the device is in use any more) ends both.
 
 use crate::{
-    bindings,
+    bindings::{self, NoIo},
     device::DeviceName,
     qp::{Qp, QpConfig},
-    scope::NoIo,
     SocketAddr,
 };
 use core::{marker::PhantomData, ptr::NonNull};
@@ -27,7 +26,7 @@ pub trait Handler: Send + Sync + Sized + 'static {
     /// An event of the connection manager.
     ///
     /// Called from its workqueue, with the identifier's handler mutex held: may
-    /// sleep, must not call [`Id::destroy`]. Runs inside a [`NoIo`] scope.
+    /// sleep, must not call [`Id::destroy`]. Allocations do not enter I/O.
     /// After [`EventKind::DeviceRemoval`] returned with no queue pair left, the
     /// identifier is gone; with one left, the device's removal waits for it.
     fn event(id: ArcBorrow<'_, Id<Self>>, event: &Event<'_, Self>);
@@ -118,7 +117,7 @@ impl<H: Handler> Id<H> {
         dst: &SocketAddr,
         timeout_ms: u32,
     ) -> Result<Arc<Self>> {
-        let _noio = NoIo::new();
+        let _noio = NoIo::enter();
         let id = Arc::pin_init(
             try_pin_init!(Self {
                 resources <- new_mutex!(Resources {
@@ -373,7 +372,7 @@ unsafe extern "C" fn event_callback<H: Handler>(
     raw: *mut bindings::rdma_cm_id,
     event: *mut bindings::rdma_cm_event,
 ) -> kernel::ffi::c_int {
-    let _noio = NoIo::new();
+    let _noio = NoIo::enter();
     // SAFETY: `raw` is valid by the contract.
     let context: *const Id<H> = unsafe { (*raw).context.cast_const().cast() };
     // SAFETY: The context owns a reference to an `Arc<Id<H>>`, which nobody can

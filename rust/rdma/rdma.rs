@@ -23,7 +23,7 @@ mod dma;
 mod mr;
 pub mod qp;
 mod recv;
-pub mod scope;
+mod scope;
 pub mod send;
 mod send_queue;
 mod slot;
