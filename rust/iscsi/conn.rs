@@ -184,6 +184,16 @@ impl<T: Transport> ConnData<T> {
     }
 }
 
+/// Whether a PDU of the target is a Login or Text Response.
+#[inline]
+fn is_negotiation(bhs: &Bhs) -> bool {
+    let [opcode, ..] = *bhs.as_bytes();
+    matches!(
+        u32::from(opcode) & bindings::ISCSI_OPCODE_MASK,
+        bindings::ISCSI_OP_LOGIN_RSP | bindings::ISCSI_OP_TEXT_RSP
+    )
+}
+
 /// Returns the session of a connection.
 ///
 /// # Safety
@@ -269,6 +279,12 @@ impl<T: Transport> ConnRef<T> {
     /// [`ConnRef::fail`].
     #[inline]
     pub fn complete_pdu(&self, bhs: &Bhs, data: &[u8]) -> Result<(), ConnError> {
+        // User space may answer a login or text response at once, on another CPU, while
+        // libiscsi has not let go of the task that both requests share; it would be
+        // told that a login is in progress, and give up. Nothing is sent while we hold
+        // this.
+        // SAFETY: The session is valid by the type invariant.
+        let _frwd = is_negotiation(bhs).then(|| unsafe { Frwd::lock(self.session()) });
         // SAFETY: The session is valid by the type invariant.
         let back = unsafe { Back::lock(self.session()) };
         // SAFETY: `back` is held.
