@@ -356,6 +356,8 @@ impl Endpoint {
         let _ = id.disconnect();
         match &inner.bound {
             Some(bound) => {
+                // What has arrived, such as why a login is refused, comes first.
+                bound.channel.qp().drain();
                 let conn = bound.conn.clone();
                 drop(inner);
                 conn.fail(ConnError::CONN_FAILED);
