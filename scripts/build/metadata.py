@@ -139,14 +139,24 @@ def _build(kdir: Kdir, cache: Cache, target: Path) -> None:
     run("RUSTMETA configuring", [*make, "olddefconfig"], log, locks, env=environment)
     config = (tree / ".config").read_text(encoding="utf-8")
     if config_value(config, "RUST") != "y":
+        result = subprocess.run([*make, "rustavailable"], env=environment, capture_output=True,
+                                text=True, errors="replace", check=False)
         raise BuildError(
-            "with the tools installed here the source turns CONFIG_RUST off; "
-            f"`make rustavailable` says why (full log: {log})"
+            "with the tools installed here this kernel cannot have CONFIG_RUST: "
+            + (rust_unavailable(result.stderr) or f"see {log}")
         )
     run("RUSTMETA compiling", [*make, "prepare"], log, locks, env=environment)
     rustc = tool_version(tool("rustc"))
     _keep(tree, target, f"{description}, {rustc}, {tool_version(tool('bindgen'))}")
     shutil.rmtree(work)
+
+
+def rust_unavailable(output: str) -> str:
+    """Return in one line what `make rustavailable` complains of."""
+    lines = (line.strip("* \t") for line in output.splitlines() if line.startswith("***"))
+    text = " ".join(filter(None, lines))
+    # What follows is how to find this out, and where to read on.
+    return text.split(" Please see ")[0]
 
 
 Plan = dict[str, tuple[str, str]]

@@ -11,7 +11,7 @@ from unittest import mock
 
 from build import metadata, source
 from build.progress import BuildError
-from build.tests.fake import RUSTC, KernelCase
+from build.tests.fake import KernelCase
 from lab.cache import Cache
 
 
@@ -101,6 +101,15 @@ class Needs(KernelCase):
             self.assertEqual(metadata.missing_packages(self.top / "include"),
                              ["flex", "xz-utils", "rust-src", "libelf-dev"])
 
+    def test_rust_unavailable(self) -> None:
+        output = ("***\n*** Rust bindings generator 'bindgen' is too old.\n"
+                  "***   Your version:    0.60.1\n***   Minimum version: 0.71.1\n***\n"
+                  "***\n*** Please see Documentation/rust/quick-start.rst for details\n"
+                  "*** on how to set up the Rust support.\n***\nmake: Error 1\n")
+        self.assertEqual(metadata.rust_unavailable(output),
+                         "Rust bindings generator 'bindgen' is too old. Your version:    0.60.1 "
+                         "Minimum version: 0.71.1")
+
     def test_own_make(self) -> None:
         os.environ.update(MAKEFLAGS="-j3 -- W=1 RUSTC=/opt/rustc KDIR=/x", W="1", KDIR="/x", HOME="/h")
         command, environment = metadata.make_command(self.kdir(), Path("/src"))
@@ -163,4 +172,3 @@ class Source(KernelCase):
              contextlib.redirect_stderr(io.StringIO()):
             self.assertEqual(self.find()[0].name, "linux-source-7.3.tar.xz")
         self.assertEqual(commands[:3], ["download", "update", "download"])
-        self.assertEqual(RUSTC, self.tools["rustc"])
