@@ -88,8 +88,9 @@ impl<T: Transport> Registration<T> {
         let scsi = unsafe { bindings::iscsi_register_transport(self.transport.get()) };
         if scsi.is_null() {
             CURRENT.store(ptr::null_mut(), Release);
-            pr_err!("iscsi: the transport class refuses the transport\n");
-            return Err(ENOMEM);
+            let name = T::NAME;
+            pr_err!("iscsi: cannot register the transport {name}: is another driver of that name loaded?\n");
+            return Err(EEXIST);
         }
         self.scsi.store(scsi, Release);
         Ok(())

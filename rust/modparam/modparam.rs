@@ -64,8 +64,8 @@ impl Kind for Uint {
 
     fn set(&self, name: &CStr, text: Option<&CStr>) -> Result {
         let min = self.min;
-        let text = text.unwrap_or(c"");
-        let value = text.to_str().ok().and_then(|t| number::parse(t, min));
+        let text = as_str(text);
+        let value = number::parse(text, min);
         let Some(value) = value else {
             pr_err!("{name}={text} is invalid, allowed is a number from {min}\n");
             return Err(EINVAL);
@@ -102,8 +102,8 @@ impl Kind for Int {
     const FLAGS: u32 = 0;
 
     fn set(&self, name: &CStr, text: Option<&CStr>) -> Result {
-        let text = text.unwrap_or(c"");
-        let value = text.to_str().ok().and_then(|t| number::parse(t, i32::MIN));
+        let text = as_str(text);
+        let value = number::parse(text, i32::MIN);
         let Some(value) = value else {
             pr_err!("{name}={text} is invalid, allowed is a number\n");
             return Err(EINVAL);
@@ -137,7 +137,8 @@ impl Kind for Fixed {
     fn set(&self, name: &CStr, text: Option<&CStr>) -> Result {
         let value = match text {
             None => true,
-            Some(text) => kstrtobool(text).inspect_err(|_| {
+            Some(value) => kstrtobool(value).inspect_err(|_| {
+                let text = as_str(Some(value));
                 pr_err!("{name}={text} is invalid, allowed is Y or N\n");
             })?,
         };
@@ -152,6 +153,12 @@ impl Kind for Fixed {
     fn show(&self, to: &mut dyn Write) -> core::fmt::Result {
         to.write_str(if self.value { "Y" } else { "N" })
     }
+}
+
+/// A value without the line end that `echo` adds; nothing, if it is no text.
+fn as_str(text: Option<&CStr>) -> &str {
+    let text = text.and_then(|t| t.to_str().ok()).unwrap_or("");
+    text.strip_suffix('\n').unwrap_or(text)
 }
 
 /// An entry of the module's parameter table. Made by [`module_param!`].

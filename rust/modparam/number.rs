@@ -4,12 +4,10 @@
 
 use core::str::FromStr;
 
-/// Reads a decimal number that is at least `min`, with or without the line end that
-/// `echo` adds. Nothing else is accepted: no sign of a larger type, no spaces, no
-/// other base.
+/// Reads a decimal number that is at least `min`. Nothing else is accepted: no
+/// spaces, no other base.
 pub(crate) fn parse<T: FromStr + PartialOrd>(text: &str, min: T) -> Option<T> {
-    let line = text.strip_suffix('\n').unwrap_or(text);
-    line.parse().ok().filter(|value| *value >= min)
+    text.parse().ok().filter(|value| *value >= min)
 }
 
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
@@ -21,15 +19,14 @@ mod tests {
     fn unsigned() {
         let table = [
             ("1", Some(1)),
-            ("512\n", Some(512)),
+            ("512", Some(512)),
             ("4294967295", Some(u32::MAX)),
             ("0", None),
-            ("0\n", None),
             ("4294967296", None),
             ("-1", None),
             ("", None),
             ("\n", None),
-            ("5\n\n", None),
+            ("5\n", None),
             (" 5", None),
             ("0x10", None),
             ("many", None),
@@ -43,7 +40,7 @@ mod tests {
     #[test]
     fn signed() {
         let table = [
-            ("-3\n", Some(-3)),
+            ("-3", Some(-3)),
             ("0", Some(0)),
             ("2147483647", Some(i32::MAX)),
             ("2147483648", None),
