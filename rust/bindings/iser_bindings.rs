@@ -46,9 +46,11 @@ mod bindings_raw {
 pub use bindings_raw::*;
 
 pub mod contract;
+pub mod log;
 pub mod noio;
 pub mod sockaddr;
 
 pub use contract::ScatterlistOwner;
+pub use log::message_allowed;
 pub use noio::NoIo;
 pub use sockaddr::SocketAddr;

@@ -92,6 +92,8 @@ impl<T: Transport> Control<T> {
             let limits = SessionLimits {
                 cmds_max: (*session).cmds_max as u32,
                 scsi_cmds_max: (*session).scsi_cmds_max as u32,
+                sg_tablesize: u32::from((*(*session).host).sg_tablesize),
+                virt_boundary_mask: (*(*session).host).virt_boundary_mask,
             };
             ((*(*session).cls_session).sid, limits)
         };
@@ -99,14 +101,14 @@ impl<T: Transport> Control<T> {
         // SAFETY: May be called in any context that may sleep.
         let ep = unsafe { bindings::iscsi_lookup_endpoint(handle) };
         if ep.is_null() {
-            pr_err!("iscsi: session{sid}: bind: no endpoint {handle}\n");
+            err!("iscsi: session{sid}: bind: no endpoint {handle}\n");
             return Err(EINVAL);
         }
         let endpoint = reg.endpoints().find(ep);
         // SAFETY: Gives up the reference of the lookup.
         unsafe { bindings::iscsi_put_endpoint(ep) };
         let Some(endpoint) = endpoint else {
-            pr_err!("iscsi: session{sid}: bind: endpoint {handle} is disconnected\n");
+            err!("iscsi: session{sid}: bind: endpoint {handle} is disconnected\n");
             return Err(ENOTCONN);
         };
 
@@ -115,11 +117,11 @@ impl<T: Transport> Control<T> {
 
         // SAFETY: The connection is valid and of this transport.
         let generation = unsafe { ConnData::<T>::begin(conn) }
-            .inspect_err(|_| pr_err!("iscsi: session{sid}: bind: already bound\n"))?;
+            .inspect_err(|_| err!("iscsi: session{sid}: bind: already bound\n"))?;
         // SAFETY: As above. The module is referenced while user space's request runs.
         let conn_ref = unsafe { ConnRef::new(conn, generation) };
         let (driver_conn, tx) = T::bind(&endpoint, conn_ref, limits).inspect_err(|err| {
-            pr_err!("iscsi: session{sid}: bind to endpoint {handle} failed: {err:?}\n")
+            err!("iscsi: session{sid}: bind to endpoint {handle} failed: {err:?}\n")
         })?;
         let bound = KBox::write(place, Bound::new(driver_conn, tx));
 
@@ -132,7 +134,7 @@ impl<T: Transport> Control<T> {
             bindings::iscsi_conn_bind((*session).cls_session, self.cls_conn.as_ptr(), leading)
         };
         if ret != 0 {
-            pr_err!("iscsi: session{sid}: bind: libiscsi refuses: {ret}\n");
+            err!("iscsi: session{sid}: bind: libiscsi refuses: {ret}\n");
             self.unbind(false);
         }
         kernel::error::to_result(ret)
@@ -238,7 +240,7 @@ impl<T: Transport> Control<T> {
             // SAFETY: The connection is valid. The reference is never put: who holds the tasks
             // reaches the session through the connection.
             unsafe { bindings::iscsi_get_conn(cls_conn) };
-            pr_err!("iscsi: tasks in use after the end of their connection, leaking it\n");
+            err!("iscsi: tasks in use after the end of their connection, leaking it\n");
         }
 
         // SAFETY: The connection is valid, and by the safety requirements it is ours to destroy.

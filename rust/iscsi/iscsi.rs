@@ -26,6 +26,9 @@
 
 use iser_bindings as bindings;
 
+#[macro_use]
+mod log;
+
 mod bhs;
 mod conn;
 mod control;
@@ -45,6 +48,8 @@ mod vtable;
 pub use bhs::{Bhs, BHS_LEN};
 pub use conn::ConnRef;
 pub use error::ConnError;
+#[doc(hidden)]
+pub use iser_bindings::message_allowed;
 pub use iser_bindings::SocketAddr;
 pub use mgmt::{MgmtTask, Unanswered};
 pub use param::{parse_i32, HostParam, Param};

@@ -102,7 +102,7 @@ pub(crate) fn create<T: Transport>(
     initial_cmdsn: u32,
 ) -> Result<NonNull<bindings::iscsi_cls_session>> {
     let Some(endpoint) = reg.endpoints().find(ep) else {
-        pr_err!("iscsi: no session without a connected endpoint: open-iscsi is too old\n");
+        err!("iscsi: no session without a connected endpoint: open-iscsi is too old\n");
         return Err(EINVAL);
     };
 
@@ -115,9 +115,9 @@ pub(crate) fn create<T: Transport>(
         wanted => wanted,
     };
     let config = T::host_config(&endpoint, cmds_max, queue_depth)
-        .inspect_err(|err| pr_err!("iscsi: no SCSI host over this endpoint: {err:?}\n"))?;
+        .inspect_err(|err| err!("iscsi: no SCSI host over this endpoint: {err:?}\n"))?;
     let host = Host::new(reg, config, cmds_max)
-        .inspect_err(|err| pr_err!("iscsi: cannot make a SCSI host: {err:?}\n"))?;
+        .inspect_err(|err| err!("iscsi: cannot make a SCSI host: {err:?}\n"))?;
 
     // SAFETY: The host is valid and added. What it says is what libiscsi computed itself, so
     // that it fits.
@@ -134,7 +134,7 @@ pub(crate) fn create<T: Transport>(
         )
     };
     let Some(cls_session) = NonNull::new(cls_session) else {
-        pr_err!("iscsi: cannot set up a session\n");
+        err!("iscsi: cannot set up a session\n");
         return Err(ENOMEM);
     };
 
@@ -166,7 +166,7 @@ pub(crate) unsafe fn destroy<T: Transport>(
         if !wait_idle(session, |_| true) {
             // Cannot happen unless a driver breaks the contract of `Transport::stop`. The
             // session also keeps the module, so that who holds the tasks can still put them.
-            pr_err!(
+            err!(
                 "iscsi: session{}: tasks in use after its end, leaking it\n",
                 (*cls_session.as_ptr()).sid
             );

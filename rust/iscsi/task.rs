@@ -75,6 +75,7 @@ pub struct Command<'a> {
     task: NonNull<bindings::iscsi_task>,
     direction: Direction,
     data_len: u32,
+    referenced: bool,
     _locked: PhantomData<&'a mut bindings::iscsi_task>,
 }
 
@@ -103,6 +104,7 @@ impl Command<'_> {
             task,
             direction,
             data_len,
+            referenced: false,
             _locked: PhantomData,
         }
     }
@@ -163,9 +165,14 @@ impl Command<'_> {
 
     /// Takes a reference on the task, by which the data stays.
     ///
-    /// Returns [`None`] if the command is complete, which cannot be before it is sent.
+    /// Returns [`None`] if it was taken before, or if the command is complete, which cannot be
+    /// before it is sent.
     #[inline]
-    pub fn reference(&self) -> Option<CommandRef> {
+    pub fn reference(&mut self) -> Option<CommandRef> {
+        // Whoever has it may map the data for a device, which can be done once.
+        if core::mem::replace(&mut self.referenced, true) {
+            return None;
+        }
         // SAFETY: The task is valid by the type invariant.
         if !unsafe { bindings::iscsi_get_task(self.task.as_ptr()) } {
             return None;

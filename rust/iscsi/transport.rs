@@ -52,6 +52,11 @@ pub struct SessionLimits {
     pub cmds_max: u32,
     /// How many of them can be SCSI commands at the same time.
     pub scsi_cmds_max: u32,
+    /// Entries in the scatterlist of one command: what [`HostConfig`] said when the session was
+    /// made, perhaps over another device.
+    pub sg_tablesize: u32,
+    /// The boundary that entries keep, likewise.
+    pub virt_boundary_mask: usize,
 }
 
 /// What the login negotiated, or how the session is configured.

@@ -141,7 +141,7 @@ unsafe extern "C" fn ep_connect<T: Transport>(
     let addr = match addr {
         Ok(addr) => addr,
         Err(err) => {
-            pr_err!("iscsi: cannot connect: neither an IPv4 nor an IPv6 address\n");
+            err!("iscsi: cannot connect: neither an IPv4 nor an IPv6 address\n");
             return err.to_ptr();
         }
     };

@@ -31,10 +31,11 @@ use crate::{
 };
 use kernel::{
     error::to_result,
+    new_mutex,
     prelude::*,
     sync::{
         atomic::{AtomicFlag, Relaxed},
-        Arc, SetOnce,
+        Arc, Mutex, SetOnce,
     },
     types::Opaque,
 };
@@ -58,18 +59,29 @@ pub trait ChannelOps: Send + Sync + Sized + 'static {
     /// flushed or failed.
     fn sent(channel: &Channel<Self>, token: Self::Token, ok: bool);
 
-    /// Something failed: the connection must end. Not called for flushed requests.
+    /// Something failed: the connection must end. Not called once the channel is
+    /// closed.
     fn failed(channel: &Channel<Self>, failure: Failure);
 }
 
-/// A received message.
+/// A received message, valid while its callback runs.
 pub struct Received<'a> {
     /// Its bytes.
     pub data: &'a [u8],
-    /// The remote key that the peer invalidated with it.
-    pub invalidated: Option<u32>,
     /// It arrived in a large buffer.
     pub large: bool,
+    /// The remote key that the peer invalidated with it.
+    pub(crate) invalidated: Option<u32>,
+    /// The channel, for comparison.
+    pub(crate) channel: *const (),
+}
+
+impl Received<'_> {
+    /// The remote key that the peer invalidated with the message.
+    #[inline]
+    pub fn invalidated(&self) -> Option<u32> {
+        self.invalidated
+    }
 }
 
 /// What becomes of a receive buffer.
@@ -93,6 +105,9 @@ pub enum Failure {
         /// The device's own code.
         vendor: u32,
     },
+    /// Work requests are flushed although nobody has disconnected: the queue pair has
+    /// failed.
+    Flushed,
     /// A work request could not be posted.
     Post {
         /// Which kind of request.
@@ -116,6 +131,7 @@ impl kernel::fmt::Display for Failure {
                     "{what} failed: {text} ({status}), vendor code {vendor:#x}"
                 ))
             }
+            Self::Flushed => f.write_str("the queue pair has failed"),
             Self::Post { what, error } => {
                 write!(f, "{what} could not be posted: error {}", error.to_errno())
             }
@@ -174,6 +190,8 @@ pub struct Channel<C: ChannelOps> {
     pub(crate) control: Buffer,
     _headers: Pool,
     closing: AtomicFlag,
+    /// Drains, one at a time.
+    drain: Pin<KBox<Mutex<()>>>,
     // Last: the queue pair goes after everything that lives in its domain.
     pub(crate) qp: Qp<C::Cm>,
 }
@@ -239,6 +257,7 @@ impl<C: ChannelOps> Channel<C> {
             )?;
             slots.push(slot, GFP_KERNEL)?;
         }
+        let drain = KBox::pin_init(new_mutex!(()), GFP_KERNEL)?;
         let raw_qp = qp.raw();
         let channel = Arc::new(
             Self {
@@ -257,6 +276,7 @@ impl<C: ChannelOps> Channel<C> {
                 control,
                 _headers: headers,
                 closing: AtomicFlag::new(false),
+                drain,
                 qp,
             },
             GFP_KERNEL,
@@ -288,26 +308,28 @@ impl<C: ChannelOps> Channel<C> {
         &self.qp
     }
 
-    /// A response to the command of slot `index` has arrived, which must have been
+    /// `message` is the response to the command of slot `index`, which must have been
     /// posted with `tag`. Starts a local invalidation where the peer has not
-    /// invalidated the key. To be called from [`ChannelOps::received`] only, or
-    /// with bottom halves off.
+    /// invalidated the key.
+    ///
+    /// The message shows that the caller is [`ChannelOps::received`]: the channel is
+    /// not drained before that returns.
     ///
     /// # Errors
     ///
     /// What the peer did wrong. Nothing has changed then.
     #[inline]
-    pub fn respond(&self, index: u32, tag: u32, invalidated: Option<u32>) -> Result<(), Violation> {
+    pub fn respond(&self, message: &Received<'_>, index: u32, tag: u32) -> Result<(), Violation> {
         let slot = self
             .slots
             .get(index as usize)
             .ok_or(Violation::UnknownCommand)?;
         let mut inner = slot.inner.lock();
-        if inner.tag != tag {
+        if inner.tag != tag || !core::ptr::addr_eq(message.channel, self) {
             return Err(Violation::UnknownCommand);
         }
         let rkey = inner.region.rkey();
-        let action = inner.state.on_response(invalidated, rkey)?;
+        let action = inner.state.on_response(message.invalidated, rkey)?;
         self.act_or_fail(slot, inner, action, true);
         Ok(())
     }
@@ -396,7 +418,20 @@ impl<C: ChannelOps> Channel<C> {
         })
     }
 
-    /// Whether the channel is being shut down.
+    /// Closes the channel: nothing is posted any more, and what is flushed from here on
+    /// is no failure. Any context.
+    pub fn close(&self) {
+        self.closing.store(true, Relaxed);
+    }
+
+    /// Moves the queue pair to its error state, and waits until what has completed
+    /// before is handled. Sleeps.
+    pub fn drain(&self) {
+        let _one = self.drain.lock();
+        self.qp.drain();
+    }
+
+    /// Whether the channel is closed.
     #[inline]
     pub fn is_closing(&self) -> bool {
         self.closing.load(Relaxed)
@@ -406,11 +441,11 @@ impl<C: ChannelOps> Channel<C> {
     /// will run, every key is dead and every owner dropped. Sleeps. Called once,
     /// by the sender, which posts nothing from here on.
     pub(crate) fn shutdown(&self) {
-        self.closing.store(true, Relaxed);
-        self.qp.drain();
+        self.close();
+        self.drain();
         // A callback that was running when the first drain began may have posted
         // behind its markers. None posts any more now, so these are the last.
-        self.qp.drain();
+        self.drain();
         for slot in &self.slots {
             let owned = {
                 let _bh = NoBh::new();

@@ -214,14 +214,17 @@ impl<H: Handler> Id<H> {
         Ok(())
     }
 
-    /// Runs `f` on the raw identifier and counts one more queue pair if it
-    /// succeeds.
+    /// Runs `f` on the raw identifier and counts its queue pair if it succeeds.
     pub(crate) fn acquire<R>(
         &self,
         f: impl FnOnce(*mut bindings::rdma_cm_id) -> Result<R>,
     ) -> Result<R> {
         let mut resources = self.resources.lock();
         let raw = resources.raw.0.ok_or(ENOTCONN)?;
+        if resources.users != 0 {
+            // The identifier knows of one queue pair.
+            return Err(EBUSY);
+        }
         let ret = f(raw.as_ptr())?;
         resources.users += 1;
         Ok(ret)

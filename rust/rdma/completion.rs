@@ -26,7 +26,35 @@ unsafe fn channel_of<'a, C: ChannelOps>(wc: *const bindings::ib_wc) -> &'a Chann
     unsafe { &*(*(*wc).qp).qp_context.cast_const().cast::<Channel<C>>() }
 }
 
-/// Whether the request succeeded. Reports a failure that is not a flush.
+/// Reports a failed request, unless the channel is closed: then it was flushed.
+///
+/// # Safety
+///
+/// `wc` must be valid.
+#[cold]
+unsafe fn failed_completion<C: ChannelOps>(
+    channel: &Channel<C>,
+    status: u32,
+    wc: *const bindings::ib_wc,
+    what: &'static str,
+) {
+    if channel.is_closing() {
+        return;
+    }
+    let failure = if status == bindings::ib_wc_status_IB_WC_WR_FLUSH_ERR {
+        Failure::Flushed
+    } else {
+        Failure::Completion {
+            what,
+            status,
+            // SAFETY: By the contract.
+            vendor: unsafe { (*wc).vendor_err },
+        }
+    };
+    C::failed(channel, failure);
+}
+
+/// Whether the request succeeded. Reports a failure.
 ///
 /// # Safety
 ///
@@ -42,18 +70,8 @@ unsafe fn succeeded<C: ChannelOps>(
     if status == bindings::ib_wc_status_IB_WC_SUCCESS {
         return true;
     }
-    if status != bindings::ib_wc_status_IB_WC_WR_FLUSH_ERR {
-        // SAFETY: By the contract.
-        let vendor = unsafe { (*wc).vendor_err };
-        C::failed(
-            channel,
-            Failure::Completion {
-                what,
-                status,
-                vendor,
-            },
-        );
-    }
+    // SAFETY: By the contract.
+    unsafe { failed_completion(channel, status, wc, what) };
     false
 }
 
@@ -173,8 +191,9 @@ pub(crate) unsafe extern "C" fn receive_done<C: ChannelOps>(
             // SAFETY: The receive has completed, and the slice ends with this
             // block, before the buffer is idle.
             data: unsafe { buffer.bytes(dev, len) },
-            invalidated,
             large: buffer.is_large(),
+            invalidated,
+            channel: core::ptr::from_ref(channel).cast(),
         };
         C::received(channel, &message)
     } else {

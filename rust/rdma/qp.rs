@@ -179,8 +179,9 @@ impl<H: Handler> Qp<H> {
     }
 
     /// Moves the queue pair to its error state and waits until every completion
-    /// has been handled (`ib_drain_qp()`). Sleeps. May be called again.
-    pub fn drain(&self) {
+    /// has been handled (`ib_drain_qp()`). Sleeps. May be called again, but not twice
+    /// at once: there is room for one marker in each queue.
+    pub(crate) fn drain(&self) {
         // SAFETY: By the type invariant; both queues have room for one more
         // request and the completion queue is not polled directly.
         unsafe { bindings::ib_drain_qp(self.raw) };
@@ -227,7 +228,14 @@ impl<H: Handler> Drop for Qp<H> {
 ///
 /// Called by the core in any context, with a valid event.
 unsafe extern "C" fn qp_event(event: *mut bindings::ib_event, _context: *mut kernel::ffi::c_void) {
-    // SAFETY: By the contract; the message is a string constant.
-    let name = unsafe { CStr::from_char_ptr(bindings::ib_event_msg((*event).event)) };
-    pr_notice!("queue pair event: {name}\n");
+    // SAFETY: By the contract; the message is a string constant, and the event is one
+    // of a queue pair.
+    let (name, dev, number) = unsafe {
+        (
+            CStr::from_char_ptr(bindings::ib_event_msg((*event).event)),
+            DeviceName::read((*event).device),
+            (*(*event).element.qp).qp_num,
+        )
+    };
+    pr_notice!("{dev}: queue pair {number}: {name}\n");
 }

@@ -66,11 +66,12 @@ impl RecvBuffer {
         self.large
     }
 
-    /// Gives the buffer to the queue pair. Any context.
+    /// Gives the buffer to the queue pair, unless somebody else has just done so. Any
+    /// context.
     ///
     /// # Errors
     ///
-    /// `EALREADY` if it is posted already; otherwise the provider's.
+    /// What the provider returns.
     ///
     /// # Safety
     ///
@@ -79,7 +80,7 @@ impl RecvBuffer {
     #[inline]
     pub(crate) unsafe fn post(&self, qp: *mut bindings::ib_qp, lkey: u32) -> Result {
         if self.state.cmpxchg(IDLE, POSTED, Full).is_err() {
-            return Err(EALREADY);
+            return Ok(());
         }
         let mut sge = bindings::ib_sge {
             addr: self.addr,

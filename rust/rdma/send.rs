@@ -94,10 +94,13 @@ impl<C: ChannelOps> Sender<C> {
     /// # Errors
     ///
     /// `EINVAL` for a slot that does not exist, `EBUSY` while the slot's last
-    /// command still owns something.
+    /// command still owns something, `ESHUTDOWN` if the channel is closed.
     #[inline]
     pub fn prepare(&mut self, index: u32, tag: u32) -> Result<Prepared<'_, C>> {
         let channel: &Channel<C> = &self.channel;
+        if channel.is_closing() {
+            return Err(ESHUTDOWN);
+        }
         let slot = channel.slots.get(index as usize).ok_or(EINVAL)?;
         let mut inner = slot.inner.lock();
         if inner.state.key_is_live() || inner.state.sends_in_flight() != 0 {
@@ -136,22 +139,30 @@ impl<C: ChannelOps> Sender<C> {
         channel.act(slot, inner, action, false)
     }
 
-    /// Makes sure that one large receive buffer is posted. Any context.
+    /// Makes sure that `count` large receive buffers are posted, or all there are. Any
+    /// context.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if every buffer is being read, which cannot be while messages
-    /// alternate.
-    pub fn arm_large_receive(&self) -> Result {
+    /// `EBUSY` if none could be posted because all are being read, which cannot be
+    /// while messages alternate.
+    pub fn arm_large_receives(&self, count: usize) -> Result {
         let channel = &self.channel;
         let large = channel.receives.large();
-        if large.iter().any(|b| b.is_posted()) {
-            return Ok(());
+        let mut posted = large.iter().filter(|b| b.is_posted()).count();
+        for buffer in large.iter().filter(|b| b.is_idle()) {
+            if posted >= count {
+                break;
+            }
+            // SAFETY: The channel's queue pair, with room for every buffer; an idle
+            // buffer is not being read.
+            unsafe { buffer.post(channel.qp.raw(), channel.qp.local_dma_lkey()) }?;
+            posted += 1;
         }
-        let buffer = large.iter().find(|b| b.is_idle()).ok_or(EBUSY)?;
-        // SAFETY: The channel's queue pair, with room for every buffer; an idle
-        // buffer is not being read.
-        unsafe { buffer.post(channel.qp.raw(), channel.qp.local_dma_lkey()) }
+        if posted == 0 {
+            return Err(EBUSY);
+        }
+        Ok(())
     }
 
     /// Posts every buffer of the receive ring that is not posted. Any context.
@@ -254,10 +265,17 @@ impl<'a, C: ChannelOps> Prepared<'a, C> {
     #[inline]
     pub fn payload(&mut self, len: u32) -> Result {
         let mapping = self.owned.mapping.as_ref().ok_or(EINVAL)?;
-        if self.registered.is_some() {
+        let room = (self.channel.qp.config().max_send_sge as usize).min(SGES);
+        let lkey = self.channel.qp.local_dma_lkey();
+        let sges = self.sges.get_mut(1..room).ok_or(E2BIG)?;
+        // Not by the region's key where it can be avoided: the peer may invalidate that
+        // while the send could still be repeated.
+        if let Some(used) = mapping.fill_sges(sges, len, lkey) {
+            self.num_sge = 1 + used;
+        } else {
             let region = &self.guard.region;
-            if u64::from(len) > region.len() {
-                return Err(EINVAL);
+            if self.registered.is_none() || u64::from(len) > region.len() {
+                return Err(E2BIG);
             }
             let [_, sge, ..] = &mut self.sges;
             *sge = bindings::ib_sge {
@@ -266,11 +284,6 @@ impl<'a, C: ChannelOps> Prepared<'a, C> {
                 lkey: region.lkey(),
             };
             self.num_sge = 2;
-        } else {
-            let room = (self.channel.qp.config().max_send_sge as usize).min(SGES);
-            let lkey = self.channel.qp.local_dma_lkey();
-            let sges = self.sges.get_mut(1..room).ok_or(E2BIG)?;
-            self.num_sge = 1 + mapping.fill_sges(sges, len, lkey).ok_or(E2BIG)?;
         }
         self.guarded = true;
         Ok(())

@@ -213,7 +213,7 @@ impl SlotState {
             }
         }
         self.0 |= RESPONSE;
-        Ok(self.finish())
+        Ok(self.settle())
     }
 
     /// Reports the completion of a guarded send, successful or flushed.
@@ -239,7 +239,7 @@ impl SlotState {
     #[inline]
     pub(crate) fn on_abort(&mut self) -> Action {
         self.0 |= ABORTED;
-        self.finish()
+        self.settle()
     }
 
     /// Reports that the queue pair was drained and cannot be reached any more: no work request
@@ -276,21 +276,22 @@ impl SlotState {
     }
 
     /// Goes on when somebody wants the command to finish.
-    #[inline]
-    fn finish(&mut self) -> Action {
-        if self.0 & KEY_VALID != 0 {
-            self.0 ^= KEY_VALID | KEY_INVALIDATING;
-            return Action::LocalInvalidate;
-        }
-        self.settle()
-    }
-
+    ///
+    /// A send may name the memory by the region's key, so the key is not invalidated while one
+    /// could still be repeated.
     #[inline]
     fn settle(&mut self) -> Action {
         if self.0 & RELEASED != 0 {
             return Action::Nothing;
         }
-        if self.0 & FINISHING == 0 || self.0 & (KEY_LIVE | SENDS) != 0 {
+        if self.0 & FINISHING == 0 || self.0 & SENDS != 0 {
+            return Action::Wait;
+        }
+        if self.0 & KEY_VALID != 0 {
+            self.0 ^= KEY_VALID | KEY_INVALIDATING;
+            return Action::LocalInvalidate;
+        }
+        if self.0 & KEY_INVALIDATING != 0 {
             return Action::Wait;
         }
         self.0 |= RELEASED;
@@ -366,9 +367,9 @@ mod tests {
                 true,
                 1,
                 &[
-                    (Response(None), LocalInvalidate),
-                    (Invalidated, Wait),
-                    (SendDone, Release),
+                    (Response(None), Wait),
+                    (SendDone, LocalInvalidate),
+                    (Invalidated, Release),
                 ],
             ),
             // An abort without a response, and with one that crosses or follows it.
@@ -397,7 +398,7 @@ mod tests {
                 true,
                 1,
                 &[
-                    (Response(None), LocalInvalidate),
+                    (Response(None), Wait),
                     (Drained, Release),
                     (SendDone, Nothing),
                 ],
@@ -431,7 +432,7 @@ mod tests {
         let mut not_negotiated = SlotState::new(false);
         assert!(not_negotiated.posted(true, 1).is_ok());
         let mut answered = with_key;
-        assert_eq!(answered.on_response(None, OWN), Ok(Action::LocalInvalidate));
+        assert_eq!(answered.on_response(None, OWN), Ok(Action::Wait));
 
         let table = [
             (fresh, None, Violation::ResponseUnsent),

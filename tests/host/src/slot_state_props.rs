@@ -65,7 +65,7 @@ impl Model {
     }
 
     fn invalidate_or_answer(&mut self) -> Action {
-        if self.wanted() && self.key == Key::Valid {
+        if self.wanted() && self.sends == 0 && self.key == Key::Valid {
             self.key = Key::Invalidating;
             return Action::LocalInvalidate;
         }

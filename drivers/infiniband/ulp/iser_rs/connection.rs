@@ -106,7 +106,7 @@ impl Connection {
             return Ok(());
         }
         if count > rdma::send::MAX_DATA_OUTS {
-            pr_err!(
+            iscsi::err!(
                 "{}: FirstBurstLength {} in segments of {segment} bytes takes {count} Data-Out PDUs, more than {}; set InitialR2T=Yes or a smaller FirstBurstLength\n",
                 self.portal(),
                 params.first_burst,
@@ -114,7 +114,16 @@ impl Connection {
             );
             return Err(EINVAL);
         }
-        self.endpoint.handler().allocate_data_outs(2 * count)
+        self.endpoint
+            .handler()
+            .allocate_data_outs(2 * count)
+            .inspect_err(|e| {
+                iscsi::err!(
+                    "{}: cannot allocate for {count} Data-Out PDUs: error {}\n",
+                    self.portal(),
+                    e.to_errno()
+                );
+            })
     }
 
     /// Sends a SCSI command. `frwd_lock` is held.
@@ -134,8 +143,20 @@ impl Connection {
         self.post(prepared)
     }
 
-    /// Sends a PDU without a SCSI command. `frwd_lock` is held.
+    /// Sends a PDU without a SCSI command, or says in the log why not. `frwd_lock` is
+    /// held.
     pub(crate) fn send_control(&self, tx: &mut Tx, task: &mut MgmtTask<'_>) -> Result {
+        self.try_send_control(tx, task).inspect_err(|e| {
+            let [opcode, ..] = *task.bhs();
+            iscsi::err!(
+                "{}: cannot send a PDU with opcode {opcode:#04x}: error {}\n",
+                self.portal(),
+                e.to_errno()
+            );
+        })
+    }
+
+    fn try_send_control(&self, tx: &mut Tx, task: &mut MgmtTask<'_>) -> Result {
         if self.broken.load(Relaxed) {
             // As if lost on the way: the ping that waits for an answer then fails
             // the connection, which this context cannot.
@@ -148,7 +169,13 @@ impl Connection {
         let large = task.is_discovery() || (task.is_login() && !tx.full_feature);
         let sender = tx.sender()?;
         if large && task.has_response() {
-            sender.arm_large_receive()?;
+            // Login requests alternate with their responses. In a discovery session a
+            // ping or a logout may be on its way beside a text request.
+            sender.arm_large_receives(if task.is_login() && !task.is_discovery() {
+                1
+            } else {
+                2
+            })?;
         }
         if final_login && !task.is_discovery() {
             // Everything that can arrive from here on has its buffer (RFC 7145,
@@ -160,7 +187,7 @@ impl Connection {
         let data = task.data();
         if !data.is_empty() {
             if !task.is_login() {
-                pr_err!(
+                iscsi::err!(
                     "{}: only login and text requests carry data\n",
                     self.portal()
                 );
@@ -182,7 +209,7 @@ impl Connection {
             Ok(()) => Ok(()),
             Err(SendError::NotSent(e)) => Err(e),
             Err(SendError::Partly(e)) => {
-                pr_err!(
+                iscsi::err!(
                     "{}: a command was posted only in part: error {}\n",
                     self.portal(),
                     e.to_errno()
@@ -222,7 +249,7 @@ fn fill(
 #[inline]
 fn expose(
     prepared: &mut Prepared<'_, Receiver>,
-    command: &Command<'_>,
+    command: &mut Command<'_>,
 ) -> Result<(Option<wire::RemoteBuffer>, Option<wire::RemoteBuffer>)> {
     match command.direction() {
         Direction::None => Ok((None, None)),

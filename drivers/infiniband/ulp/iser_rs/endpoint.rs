@@ -95,7 +95,7 @@ impl Endpoint {
             changed <- new_condvar!(),
         }? Error);
         EndpointId::resolve(endpoint, &portal, RESOLVE_TIMEOUT_MS).inspect_err(|e| {
-            pr_err!(
+            iscsi::err!(
                 "{portal}: cannot resolve the address: error {}\n",
                 e.to_errno()
             );
@@ -164,19 +164,27 @@ impl Endpoint {
             ConnState::Established => {}
             ConnState::Bound => return Err(EBUSY),
             state => {
-                pr_err!("{portal}: cannot bind, the connection is {state}\n");
+                iscsi::err!("{portal}: cannot bind, the connection is {state}\n");
                 return Err(ENOTCONN);
             }
         }
-        let io = inner.io.ok_or(ENOTCONN)?;
         let qp = inner.qp.take().ok_or(ENOTCONN)?;
+        // The host was made at the first login, perhaps over another device.
+        let Some(region_pages) = sizes::region_pages(qp.caps(), limits) else {
+            let (device, entries) = (qp.device_name(), limits.sg_tablesize);
+            iscsi::err!(
+                "{portal}: {device} cannot register {entries} entries of a scatterlist as the device of the first login\n"
+            );
+            inner.qp = Some(qp);
+            return Err(EINVAL);
+        };
         let receiver = Receiver::new(portal, conn.clone());
-        let made = Channel::new(qp, receiver, sizes::channel(limits.cmds_max, &io));
+        let made = Channel::new(qp, receiver, sizes::channel(limits.cmds_max, region_pages));
         let (channel, mut sender) = match made {
             Ok(made) => made,
             Err(e) => {
                 // The queue pair went with the attempt: this connection is over.
-                pr_err!(
+                iscsi::err!(
                     "{portal}: cannot allocate for {} tasks: error {}\n",
                     limits.cmds_max,
                     e.to_errno()
@@ -222,28 +230,33 @@ impl Endpoint {
     pub(crate) fn terminate(id: &EndpointId, sender: Option<Sender<Receiver>>) {
         let this = id.handler();
         let mut inner = this.inner.lock();
-        let first = this
-            .advance(&mut inner, ConnState::Terminating)
-            .is_some_and(|old| !old.is_ending());
-        let bound = inner.bound.take();
-        // Nothing is sent any more once the sender is out of iSCSI's hands.
-        let sender = sender.or_else(|| {
-            let bound = bound.as_ref()?;
-            bound.conn.with_tx(|_, tx| tx.take_sender()).flatten()
-        });
-        if first {
+        let old = this.advance(&mut inner, ConnState::Terminating);
+        if let Some(bound) = &inner.bound {
+            // What is flushed from here on is no failure, and nothing is sent.
+            bound.channel.close();
+        }
+        // Before it was connected there is nothing to disconnect, and iWARP would wait
+        // for the handler, which waits for us.
+        if matches!(old, Some(ConnState::Established | ConnState::Bound)) {
             if let Err(e) = id.disconnect() {
-                // Not connected, or not any more.
+                // Not any more.
                 this.debug(fmt!("disconnect: error {}", e.to_errno()));
             }
         }
-        if let Some(sender) = sender {
-            sender.shutdown();
-        }
-        // The last reference to the channel, or the queue pair that never had one.
-        if let Some(Bound { conn, channel }) = bound {
-            drop(channel);
-            drop(conn);
+        let sender = sender.or_else(|| {
+            let bound = inner.bound.as_ref()?;
+            bound.conn.with_tx(|_, tx| tx.take_sender()).flatten()
+        });
+        match sender {
+            Some(sender) => {
+                sender.shutdown();
+                // With it goes the last reference to the channel.
+                drop(inner.bound.take());
+            }
+            // Being bound at this very moment: iSCSI has no sender to give yet. Its
+            // login fails on the closed channel, and whoever comes then finds it.
+            None if inner.bound.is_some() => return,
+            None => {}
         }
         drop(inner.qp.take());
         this.advance(&mut inner, ConnState::Down);
@@ -260,18 +273,20 @@ impl Endpoint {
                 Some(old)
             }
             Err(refused) => {
-                pr_notice!("{}: {refused}\n", self.portal);
+                iscsi::notice!("{}: {refused}\n", self.portal);
                 None
             }
         }
     }
 
     /// The connection could not be made. iscsid will find out, and disconnect.
+    ///
+    /// Not for a bound connection: that one is lost.
     fn connect_failed(&self, inner: &mut Inner, what: fmt::Arguments<'_>, error: Error) {
         if inner.machine.state().is_ending() {
             return;
         }
-        pr_err!("{}: {what}: error {}\n", self.portal, error.to_errno());
+        iscsi::err!("{}: {what}: error {}\n", self.portal, error.to_errno());
         inner.error = error;
         self.advance(inner, ConnState::Terminating);
     }
@@ -310,7 +325,7 @@ impl Endpoint {
         let max_sectors = params::MAX_SECTORS.get();
         let io = IoSize::new(qp.caps(), max_sectors);
         if io.max_sectors < max_sectors {
-            pr_notice!(
+            iscsi::notice!(
                 "{}: {} allows {} of {max_sectors} sectors in a command\n",
                 self.portal,
                 qp.device_name(),
@@ -345,6 +360,31 @@ impl Endpoint {
         self.advance(&mut inner, ConnState::Established);
     }
 
+    /// The connection could not be made, as an event says. Returns false if it had been
+    /// made before.
+    fn not_connected(&self, event: &Event<'_, Self>) -> bool {
+        let mut inner = self.inner.lock();
+        match (inner.machine.state(), event.kind()) {
+            (ConnState::Established | ConnState::Bound, _) => return false,
+            (_, EventKind::Rejected) => {
+                let reason = event.reject_reason();
+                self.connect_failed(
+                    &mut inner,
+                    fmt!("the target rejects the connection: {reason}"),
+                    ECONNREFUSED,
+                );
+            }
+            _ => {
+                let error = match event.status() {
+                    status if status < 0 => Error::from_errno(status),
+                    _ => EHOSTUNREACH,
+                };
+                self.connect_failed(&mut inner, fmt!("{}", event.name()), error);
+            }
+        }
+        true
+    }
+
     /// The peer, or something between, has ended the connection. The transport class
     /// does the rest; until then nothing is posted that would not be flushed.
     fn lost(&self, id: &EndpointId, what: &CStr) {
@@ -352,12 +392,15 @@ impl Endpoint {
         if inner.machine.state().is_ending() {
             return;
         }
-        pr_notice!("{}: connection lost: {what}\n", self.portal);
+        iscsi::notice!("{}: connection lost: {what}\n", self.portal);
+        if let Some(bound) = &inner.bound {
+            bound.channel.close();
+        }
         let _ = id.disconnect();
         match &inner.bound {
             Some(bound) => {
                 // What has arrived, such as why a login is refused, comes first.
-                bound.channel.qp().drain();
+                bound.channel.drain();
                 let conn = bound.conn.clone();
                 drop(inner);
                 conn.fail(ConnError::CONN_FAILED);
@@ -376,7 +419,7 @@ impl Endpoint {
             let mut inner = self.inner.lock();
             inner.error = ENODEV;
             if !inner.machine.state().is_ending() {
-                pr_notice!("{}: the RDMA device is being removed\n", self.portal);
+                iscsi::notice!("{}: the RDMA device is being removed\n", self.portal);
             }
             inner.bound.as_ref().map(|b| b.conn.clone())
         };
@@ -401,32 +444,23 @@ impl Handler for Endpoint {
             EventKind::AddrResolved => this.address_resolved(event),
             EventKind::RouteResolved => this.route_resolved(event),
             EventKind::Established => this.established(event),
-            EventKind::Rejected => {
-                let mut inner = this.inner.lock();
-                let reason = event.reject_reason();
-                this.connect_failed(
-                    &mut inner,
-                    fmt!("the target rejects the connection: {reason}"),
-                    ECONNREFUSED,
-                );
-            }
-            EventKind::AddrError
+            // Some of these also come when a connection is long established: the
+            // target's address has moved, or it has given up after all.
+            EventKind::Rejected
+            | EventKind::AddrError
             | EventKind::RouteError
             | EventKind::ConnectError
             | EventKind::Unreachable => {
-                let mut inner = this.inner.lock();
-                let error = match event.status() {
-                    status if status < 0 => Error::from_errno(status),
-                    _ => EHOSTUNREACH,
-                };
-                this.connect_failed(&mut inner, fmt!("{}", event.name()), error);
+                if !this.not_connected(event) {
+                    this.lost(&id, event.name());
+                }
             }
             EventKind::Disconnected | EventKind::AddrChange | EventKind::TimewaitExit => {
                 this.lost(&id, event.name());
             }
             EventKind::DeviceRemoval => this.removed(&id),
             EventKind::Other(number) => {
-                pr_notice!("{}: unexpected event {number}\n", this.portal);
+                iscsi::notice!("{}: unexpected event {number}\n", this.portal);
             }
         }
     }

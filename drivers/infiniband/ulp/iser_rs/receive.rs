@@ -52,15 +52,14 @@ impl Receiver {
     }
 
     #[inline]
-    fn process(&self, channel: &Channel<Self>, message: &Received<'_>) -> Result<bool, Breach> {
+    fn process(&self, channel: &Channel<Self>, message: &Received<'_>) -> Result<Next, Breach> {
         let pdu = wire::parse(message.data).map_err(Breach::Pdu)?;
-        let reserved = pdu.itt_is_reserved();
-        if !reserved {
+        if !pdu.itt_is_reserved() {
             let itt = pdu.itt_ne();
             channel
-                .respond(itt & ITT_INDEX, itt, message.invalidated)
+                .respond(message, itt & ITT_INDEX, itt)
                 .map_err(Breach::Command)?;
-        } else if let Some(key) = message.invalidated {
+        } else if let Some(key) = message.invalidated() {
             return Err(Breach::Command(rdma::Violation::InvalidationWithoutKey {
                 key,
             }));
@@ -71,7 +70,12 @@ impl Receiver {
             None => self.conn.complete_pdu(&Bhs::new(pdu.bhs), pdu.data),
         };
         done.map_err(Breach::Iscsi)?;
-        Ok(reserved)
+        // Each Login Request posts a large buffer for its response. Everything else
+        // gives back what it has taken.
+        if message.large && wire::is_login_response(pdu.bhs) {
+            return Ok(Next::Keep);
+        }
+        Ok(Next::Repost)
     }
 
     #[cold]
@@ -83,21 +87,21 @@ impl Receiver {
         let portal = self.portal;
         let error = match breach {
             Breach::Pdu(v) => {
-                pr_err!(
+                iscsi::err!(
                     "{portal}: protocol violation by the target ({}): {v}\n",
                     v.name()
                 );
                 ConnError::PROTO
             }
             Breach::Command(v) => {
-                pr_err!(
+                iscsi::err!(
                     "{portal}: protocol violation by the target ({}): {v}\n",
                     v.name()
                 );
                 ConnError::PROTO
             }
             Breach::Iscsi(e) => {
-                pr_err!("{portal}: PDU of the target refused: {e}\n");
+                iscsi::err!("{portal}: PDU of the target refused: {e}\n");
                 e
             }
         };
@@ -113,16 +117,10 @@ impl ChannelOps for Receiver {
     #[inline]
     fn received(channel: &Channel<Self>, message: &Received<'_>) -> Next {
         let this = channel.ops();
-        match this.process(channel, message) {
-            // A large buffer is posted for each request, but what was not asked for
-            // has taken one of another.
-            Ok(unasked) if message.large && !unasked => Next::Keep,
-            Ok(_) => Next::Repost,
-            Err(breach) => {
-                this.breach(breach);
-                Next::Keep
-            }
-        }
+        this.process(channel, message).unwrap_or_else(|breach| {
+            this.breach(breach);
+            Next::Keep
+        })
     }
 
     fn sent(_channel: &Channel<Self>, token: Token, ok: bool) {
@@ -135,7 +133,7 @@ impl ChannelOps for Receiver {
     fn failed(channel: &Channel<Self>, failure: Failure) {
         let this = channel.ops();
         if !this.failed.xchg(true, Relaxed) {
-            pr_err!("{}: {failure}\n", this.portal);
+            iscsi::err!("{}: {failure}\n", this.portal);
             this.conn.fail(ConnError::CONN_FAILED);
         }
     }

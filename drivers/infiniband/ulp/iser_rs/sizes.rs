@@ -4,6 +4,7 @@
 //! needs.
 
 use crate::wire;
+use iscsi::SessionLimits;
 use rdma::{
     channel::EXTRA_RECEIVES,
     device::DeviceCaps,
@@ -57,22 +58,17 @@ pub(crate) struct IoSize {
     pub(crate) sg_tablesize: u32,
     /// Sectors of a command.
     pub(crate) max_sectors: u32,
-    /// Pages of a memory region.
-    pub(crate) region_pages: u32,
 }
 
 impl IoSize {
     /// What the device allows of `max_sectors`.
     pub(crate) fn new(caps: &DeviceCaps, max_sectors: u32) -> Self {
-        // Without gaps a list that begins inside a page takes one page more.
-        let spare = u32::from(!caps.sg_gaps);
         let wanted = max_sectors.div_ceil(REGION_PAGE / SECTOR);
-        let allowed = caps.max_region_pages.saturating_sub(spare);
+        let allowed = caps.max_region_pages.saturating_sub(spare_pages(caps));
         let sg_tablesize = wanted.min(allowed).clamp(1, MAX_SG_TABLESIZE);
         Self {
             sg_tablesize,
             max_sectors: max_sectors.min(sg_tablesize * (REGION_PAGE / SECTOR)),
-            region_pages: sg_tablesize + spare,
         }
     }
 
@@ -86,12 +82,25 @@ impl IoSize {
     }
 }
 
+/// Without gaps a list that begins inside a page takes one page more.
+fn spare_pages(caps: &DeviceCaps) -> u32 {
+    u32::from(!caps.sg_gaps)
+}
+
+/// The pages of a memory region for the commands of a session, if the device has as
+/// many and may have the gaps that the session's host allows.
+pub(crate) fn region_pages(caps: &DeviceCaps, limits: &SessionLimits) -> Option<u32> {
+    let pages = limits.sg_tablesize.checked_add(spare_pages(caps))?;
+    let gaps = limits.virt_boundary_mask == 0;
+    (pages <= caps.max_region_pages && (caps.sg_gaps || !gaps)).then_some(pages)
+}
+
 /// The channel of a session with `tasks` tasks.
-pub(crate) fn channel(tasks: u32, io: &IoSize) -> ChannelConfig {
+pub(crate) fn channel(tasks: u32, region_pages: u32) -> ChannelConfig {
     ChannelConfig {
         slots: tasks,
         header_len: wire::HEADERS_LEN,
-        region_pages: io.region_pages,
+        region_pages,
         receives: tasks + UNSOLICITED_RECEIVES,
         receive_len: wire::HEADERS_LEN + wire::RECV_DATA_SEGMENT,
         large_receive_len: wire::HEADERS_LEN + wire::LOGIN_DATA_SEGMENT,

@@ -36,6 +36,12 @@ impl iscsi::Transport for Iser {
         if !non_blocking {
             let ready = endpoint.handler().poll(CONNECT_TIMEOUT_MS);
             if !matches!(ready, Ok(true)) {
+                if ready.is_ok() {
+                    iscsi::err!(
+                        "{addr}: no connection within {} s\n",
+                        CONNECT_TIMEOUT_MS / 1000
+                    );
+                }
                 Self::ep_disconnect(&endpoint);
                 return Err(ready.err().unwrap_or(ETIMEDOUT));
             }
@@ -52,7 +58,7 @@ impl iscsi::Transport for Iser {
     fn ep_disconnect(ep: &Self::Endpoint) {
         Endpoint::terminate(ep, None);
         if ep.destroy().is_err() {
-            pr_err!(
+            iscsi::err!(
                 "{}: the queue pair is still in use, the connection leaks\n",
                 ep.handler().portal()
             );
@@ -106,15 +112,19 @@ impl iscsi::Transport for Iser {
             Param::OFMARKER_EN => "OFMarker",
             _ => return Ok(Decision::PassOn),
         };
-        if iscsi::parse_i32(value)? == 0 {
-            return Ok(Decision::Handled);
+        let portal = conn.endpoint().handler().portal();
+        match iscsi::parse_i32(value) {
+            Ok(0) => Ok(Decision::Handled),
+            Ok(_) => {
+                // RFC 7145, section 6.1: the transport has its own.
+                iscsi::err!("{portal}: {name} was negotiated, iSER has none\n");
+                Err(EPROTO)
+            }
+            Err(e) => {
+                iscsi::err!("{portal}: {name} is not a number\n");
+                Err(e)
+            }
         }
-        // RFC 7145, section 6.1: the transport has its own.
-        pr_err!(
-            "{}: {name} was negotiated, iSER has none\n",
-            conn.endpoint().handler().portal()
-        );
-        Err(EPROTO)
     }
 
     #[inline]

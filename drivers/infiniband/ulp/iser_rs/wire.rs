@@ -16,7 +16,7 @@ pub(crate) const BHS_LEN: usize = 48;
 pub(crate) const HEADERS_LEN: usize = ISER_HEADER_LEN + BHS_LEN;
 /// Largest data segment that a target may send in the full feature phase; it is declared as
 /// InitiatorRecvDataSegmentLength (RFC 7145, section 6.5).
-pub(crate) const RECV_DATA_SEGMENT: usize = 128;
+pub(crate) const RECV_DATA_SEGMENT: usize = 512;
 /// Largest data segment before that: the default MaxRecvDataSegmentLength (RFC 7143, 13.12).
 pub(crate) const LOGIN_DATA_SEGMENT: usize = 8192;
 
@@ -266,6 +266,12 @@ const fn data_segment_length(bhs: &[u8; BHS_LEN]) -> u32 {
 #[inline]
 pub(crate) const fn initiator_task_tag(bhs: &[u8; BHS_LEN]) -> [u8; 4] {
     [bhs[16], bhs[17], bhs[18], bhs[19]]
+}
+
+/// Whether a PDU of the target is a Login Response.
+#[inline]
+pub(crate) const fn is_login_response(bhs: &[u8; BHS_LEN]) -> bool {
+    bhs[0] & OPCODE_MASK == Opcode::LoginResponse as u8
 }
 
 /// Whether a PDU of ours is a Login Request that asks for the full feature phase: the target's
