@@ -13,6 +13,7 @@
 #:   uninstall        undo `make install`
 #: Checking
 #:   check            the whole test suite; its parts: scripts/check --help
+#:   bench            measure against the C driver; QUICK=1 takes minutes
 #:   lint             formats, clippy, checkpatch, shellcheck, licence headers, Python
 #:   rustfmt          format the Rust code
 #:   rustfmtcheck     only say what is not formatted
@@ -33,7 +34,7 @@
 #:   DESTDIR=DIR      install below that directory
 #:   INSTALL_MOD_PATH=DIR, INSTALL_MOD_DIR=DIR, INSTALL_MOD_STRIP=1   as in the kernel
 #:   ISER_CACHE=DIR   what is made once, by default ~/.cache/ib_iser_rs
-#:   ARGS=            passed to the program behind check, demo, shell and toolchain
+#:   ARGS=            passed to the program behind check, bench, demo, shell and toolchain
 
 # In the toolchain root the kernel is the one that root was made for.
 KDIR ?= /lib/modules/$(or $(ISER_RELEASE),$(shell uname -r))/build
@@ -100,7 +101,9 @@ rustfmtcheck:
 lint:
 	+@scripts/lint $(ARGS)
 
-.PHONY: check toolchain demo shell
+.PHONY: check bench toolchain demo shell
+bench:
+	+@tests/bench/run $(ARGS)
 check:
 	+@scripts/check $(ARGS)
 toolchain demo shell:
