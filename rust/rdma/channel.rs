@@ -22,13 +22,13 @@ use crate::{
     mr::Region,
     qp::Qp,
     recv::Receives,
-    scope::NoBh,
     send::Sender,
     send_queue::{self, SqProducer, SqShared},
-    slot::{Owned, Slot},
-    slot_state::{Action, Violation},
+    slot::{self, Owned, Slot},
+    slot_state::{Action, SlotState, Violation},
     ScatterlistOwner,
 };
+use core::sync::atomic::Ordering;
 use kernel::{
     error::to_result,
     new_mutex,
@@ -179,7 +179,7 @@ pub const EXTRA_RECEIVES: u32 = Receives::EXTRA;
 pub struct Channel<C: ChannelOps> {
     ops: C,
     config: ChannelConfig,
-    pub(crate) slots: KVec<Pin<KBox<Slot<C>>>>,
+    pub(crate) slots: KVec<Slot<C>>,
     pub(crate) data_outs: SetOnce<DataOuts>,
     pub(crate) sq: SqShared,
     /// For signalled sends that no slot waits for.
@@ -240,21 +240,19 @@ impl<C: ChannelOps> Channel<C> {
                 completion::receive_done::<C>,
             )
         }?;
+        // Never grows: completion entries stay in place.
         let mut slots = KVec::with_capacity(slots_len, GFP_KERNEL)?;
         for i in 0..slots_len {
             // SAFETY: `qp` owns its domain and outlives the region, as above.
             let region = unsafe { Region::new(qp.pd(), config.region_pages, qp.caps().sg_gaps) }?;
             let (header, addr) = headers.part(i).ok_or(EINVAL)?;
-            let slot = KBox::pin_init(
-                Slot::new(
-                    header,
-                    addr,
-                    region,
-                    completion::send_done::<C>,
-                    completion::invalidate_done::<C>,
-                ),
-                GFP_KERNEL,
-            )?;
+            let slot = Slot::new(
+                header,
+                addr,
+                region,
+                completion::send_done::<C>,
+                completion::invalidate_done::<C>,
+            );
             slots.push(slot, GFP_KERNEL)?;
         }
         let drain = KBox::pin_init(new_mutex!(()), GFP_KERNEL)?;
@@ -324,55 +322,53 @@ impl<C: ChannelOps> Channel<C> {
             .slots
             .get(index as usize)
             .ok_or(Violation::UnknownCommand)?;
-        let mut inner = slot.inner.lock();
-        if inner.tag != tag || !core::ptr::addr_eq(message.channel, self) {
+        if slot.tag.load(Ordering::Relaxed) != tag || !core::ptr::addr_eq(message.channel, self) {
             return Err(Violation::UnknownCommand);
         }
-        let rkey = inner.region.rkey();
-        let action = inner.state.on_response(message.invalidated, rkey)?;
-        self.act_or_fail(slot, inner, action, true);
+        let rkey = slot.rkey.load(Ordering::Relaxed);
+        let action = slot.update(|state| state.on_response(message.invalidated, rkey))?;
+        // SAFETY: As `update` has told us.
+        unsafe { self.act_or_fail(slot, action, true) };
         Ok(())
     }
 
-    /// Carries out what a slot's state asks for, and unlocks the slot. If that fails,
-    /// the key stays alive, and its memory owned, until the drain.
-    #[inline]
-    pub(crate) fn act(
-        &self,
-        slot: &Slot<C>,
-        mut inner: SlotGuard<'_, C>,
-        action: Action,
-        ok: bool,
-    ) -> Result {
-        match action {
-            Action::Wait | Action::Nothing => Ok(()),
-            Action::Release => {
-                let owned = core::mem::replace(&mut inner.owned, Owned::none());
-                drop(inner);
-                self.release(owned, ok);
-                Ok(())
-            }
-            Action::LocalInvalidate => {
-                let rkey = inner.region.rkey();
-                drop(inner);
-                self.post_invalidate(slot, rkey)
-            }
+    /// Carries out what a slot's state asks for.
+    ///
+    /// # Safety
+    ///
+    /// `action` must be what the last [`Slot::update`] of this thread has returned for
+    /// `slot`, and be carried out once.
+    #[inline(always)]
+    pub(crate) unsafe fn act(&self, slot: &Slot<C>, action: Action, ok: bool) -> Result {
+        if slot::is_done(action) {
+            return Ok(());
+        }
+        if action == Action::Release {
+            // SAFETY: By the contract.
+            let owned = unsafe { slot.release() };
+            self.release(owned, ok);
+            return Ok(());
+        }
+        self.post_invalidate(slot)
+    }
+
+    /// As [`Self::act`], from a completion: a failure ends the connection. The key then
+    /// stays alive, and its memory owned, until the drain.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::act`].
+    #[inline(always)]
+    pub(crate) unsafe fn act_or_fail(&self, slot: &Slot<C>, action: Action, ok: bool) {
+        // SAFETY: By the contract.
+        if let Err(error) = unsafe { self.act(slot, action, ok) } {
+            self.invalidation_failed(error);
         }
     }
 
-    /// As [`Self::act`], from a completion: a failure ends the connection.
-    #[inline]
-    pub(crate) fn act_or_fail(
-        &self,
-        slot: &Slot<C>,
-        inner: SlotGuard<'_, C>,
-        action: Action,
-        ok: bool,
-    ) {
-        if let Err(error) = self.act(slot, inner, action, ok) {
-            if self.is_closing() {
-                return;
-            }
+    #[cold]
+    fn invalidation_failed(&self, error: Error) {
+        if !self.is_closing() {
             C::failed(
                 self,
                 Failure::Post {
@@ -383,7 +379,7 @@ impl<C: ChannelOps> Channel<C> {
         }
     }
 
-    /// Lets go of what a command owned. No lock of the channel is held.
+    /// Lets go of what a command owned.
     #[inline]
     pub(crate) fn release(&self, mut owned: Owned<C>, ok: bool) {
         let token = owned.token.take();
@@ -394,7 +390,7 @@ impl<C: ChannelOps> Channel<C> {
     }
 
     /// Posts the invalidation of a slot's key. Room for it is set aside.
-    pub(crate) fn post_invalidate(&self, slot: &Slot<C>, rkey: u32) -> Result {
+    fn post_invalidate(&self, slot: &Slot<C>) -> Result {
         if self.is_closing() {
             return Err(ESHUTDOWN);
         }
@@ -408,7 +404,7 @@ impl<C: ChannelOps> Channel<C> {
             opcode: bindings::ib_wr_opcode_IB_WR_LOCAL_INV,
             send_flags: bindings::ib_send_flags_IB_SEND_SIGNALED,
             ex: bindings::ib_send_wr__bindgen_ty_2 {
-                invalidate_rkey: rkey,
+                invalidate_rkey: slot.rkey.load(Ordering::Relaxed),
             },
         };
         // SAFETY: The queue pair is valid; the request is copied and its
@@ -447,12 +443,9 @@ impl<C: ChannelOps> Channel<C> {
         // behind its markers. None posts any more now, so these are the last.
         self.drain();
         for slot in &self.slots {
-            let owned = {
-                let _bh = NoBh::new();
-                let mut inner = slot.inner.lock();
-                let _ = inner.state.on_drained();
-                core::mem::replace(&mut inner.owned, Owned::none())
-            };
+            let _ = slot.update(SlotState::on_drained);
+            // SAFETY: Drained, and the sender posts nothing any more.
+            let owned = unsafe { slot.take_owned() };
             self.release(owned, false);
         }
         // SAFETY: The queue pair is ours and drained: nobody reads its context.
@@ -467,10 +460,3 @@ impl<C: ChannelOps> Channel<C> {
         }
     }
 }
-
-/// A locked slot.
-pub(crate) type SlotGuard<'a, C> = kernel::sync::lock::Guard<
-    'a,
-    crate::slot::SlotInner<C>,
-    kernel::sync::lock::spinlock::SpinLockBackend,
->;

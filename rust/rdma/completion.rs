@@ -11,7 +11,9 @@ use crate::{
     channel::{Channel, ChannelOps, Failure, Next, Received},
     recv::RecvBuffer,
     slot::Slot,
+    slot_state::SlotState,
 };
+use core::sync::atomic::Ordering::Relaxed;
 
 /// The channel whose request has completed.
 ///
@@ -94,15 +96,21 @@ pub(crate) unsafe extern "C" fn send_done<C: ChannelOps>(
     if ok {
         channel.sq.retire();
     }
-    let mut inner = slot.inner.lock();
-    let data_outs = core::mem::replace(&mut inner.data_outs, 0);
-    if data_outs != 0 {
-        if let Some(pool) = channel.data_outs.as_ref() {
-            pool.retire(data_outs);
-        }
+    if slot.data_outs.load(Relaxed) != 0 {
+        retire_data_outs(channel, slot);
     }
-    let action = inner.state.on_send_done();
-    channel.act_or_fail(slot, inner, action, ok);
+    let action = slot.update(SlotState::on_send_done);
+    // SAFETY: As `update` has told us.
+    unsafe { channel.act_or_fail(slot, action, ok) };
+}
+
+/// The follow-up sends of a command have completed with its last one.
+#[cold]
+fn retire_data_outs<C: ChannelOps>(channel: &Channel<C>, slot: &Slot<C>) {
+    let count = slot.data_outs.swap(0, Relaxed);
+    if let Some(pool) = channel.data_outs.as_ref() {
+        pool.retire(count);
+    }
 }
 
 /// A signalled send that no slot waits for has completed.
@@ -157,9 +165,9 @@ pub(crate) unsafe extern "C" fn invalidate_done<C: ChannelOps>(
         // The key is not dead before the queue pair is drained.
         return;
     }
-    let mut inner = slot.inner.lock();
-    let action = inner.state.on_invalidated();
-    channel.act_or_fail(slot, inner, action, true);
+    let action = slot.update(SlotState::on_invalidated);
+    // SAFETY: As `update` has told us.
+    unsafe { channel.act_or_fail(slot, action, true) };
 }
 
 /// A message has arrived, or a receive was flushed.

@@ -154,8 +154,12 @@ pub(crate) unsafe fn sync_for_cpu(
     len: usize,
     dir: Direction,
 ) {
-    // SAFETY: By our contract.
-    unsafe { bindings::ib_dma_sync_single_for_cpu(dev, addr, len, dir.as_raw()) };
+    // SAFETY: By our contract. A virtual device has nothing to synchronise.
+    unsafe {
+        if !(*dev).dma_device.is_null() {
+            bindings::ib_dma_sync_single_for_cpu(dev, addr, len, dir.as_raw());
+        }
+    }
 }
 
 /// Lets the device see what the CPU wrote, or write again.
@@ -170,8 +174,12 @@ pub(crate) unsafe fn sync_for_device(
     len: usize,
     dir: Direction,
 ) {
-    // SAFETY: By our contract.
-    unsafe { bindings::ib_dma_sync_single_for_device(dev, addr, len, dir.as_raw()) };
+    // SAFETY: By our contract. A virtual device has nothing to synchronise.
+    unsafe {
+        if !(*dev).dma_device.is_null() {
+            bindings::ib_dma_sync_single_for_device(dev, addr, len, dir.as_raw());
+        }
+    }
 }
 
 /// A scatterlist mapped for a device.
@@ -233,6 +241,7 @@ impl SgMapping {
 
     /// Fills `sges` with the first `len` bytes, by the local key `lkey`. Returns
     /// how many entries that took, or `None` if they do not suffice.
+    #[inline]
     pub(crate) fn fill_sges(
         &self,
         sges: &mut [bindings::ib_sge],
@@ -242,13 +251,9 @@ impl SgMapping {
         let mut left = len;
         let mut sg = self.sgl;
         let mut used = 0;
-        while left > 0 {
-            if used as i32 >= self.mapped || sg.is_null() {
-                return None;
-            }
-            let sge = sges.get_mut(used)?;
+        for sge in sges {
             // SAFETY: `sg` is one of the `mapped` segments of the list.
-            let (addr, seg) = unsafe { (bindings::sg_dma_address(sg), bindings::sg_dma_len(sg)) };
+            let (addr, seg) = unsafe { ((*sg).dma_address, dma_len(sg)) };
             let take = seg.min(left);
             *sge = bindings::ib_sge {
                 addr,
@@ -257,10 +262,35 @@ impl SgMapping {
             };
             left -= take;
             used += 1;
-            // SAFETY: As above; at the end of the list this is null.
+            if left == 0 {
+                return Some(used);
+            }
+            if used as i32 >= self.mapped {
+                return None;
+            }
+            // SAFETY: As above, and there is another segment.
             sg = unsafe { bindings::sg_next(sg) };
         }
-        Some(used)
+        None
+    }
+}
+
+/// The length of a mapped segment (`sg_dma_len()`).
+///
+/// # Safety
+///
+/// `sg` must be a mapped segment.
+#[inline]
+unsafe fn dma_len(sg: *const bindings::scatterlist) -> u32 {
+    #[cfg(CONFIG_NEED_SG_DMA_LENGTH)]
+    // SAFETY: By the contract.
+    unsafe {
+        (*sg).dma_length
+    }
+    #[cfg(not(CONFIG_NEED_SG_DMA_LENGTH))]
+    // SAFETY: By the contract.
+    unsafe {
+        (*sg).length
     }
 }
 

@@ -9,6 +9,9 @@ use kernel::{error::from_err_ptr, prelude::*};
 /// The page size that regions are mapped with: what every device supports.
 const REGION_PAGE: u32 = 4096;
 
+/// The part of a key that we choose, anew for each registration.
+const KEY_MASK: u32 = 0xff;
+
 /// A memory region.
 ///
 /// # Invariants
@@ -75,10 +78,11 @@ impl Region {
         // SAFETY: `raw` is valid by the type invariant and not in use; `sgl` has
         // `nents` mapped segments.
         let n = unsafe {
-            bindings::ib_update_fast_reg_key(
-                self.raw,
-                bindings::ib_inc_rkey((*self.raw).rkey) as u8,
-            );
+            // As `ib_update_fast_reg_key()` with `ib_inc_rkey()`.
+            let mr = &mut *self.raw;
+            let key = mr.rkey.wrapping_add(1) & KEY_MASK;
+            mr.lkey = (mr.lkey & !KEY_MASK) | key;
+            mr.rkey = (mr.rkey & !KEY_MASK) | key;
             bindings::ib_map_mr_sg(self.raw, sgl, nents, core::ptr::null_mut(), REGION_PAGE)
         };
         if n == nents {

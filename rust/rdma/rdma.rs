@@ -21,9 +21,9 @@ mod data_out;
 pub mod device;
 mod dma;
 mod mr;
+mod prepared;
 pub mod qp;
 mod recv;
-mod scope;
 pub mod send;
 mod send_queue;
 mod slot;
@@ -35,7 +35,8 @@ pub use bindings::{ScatterlistOwner, SocketAddr};
 pub use channel::{Channel, ChannelConfig, ChannelOps, Failure, Next, Received};
 pub use dma::Direction;
 pub use mr::Access;
-pub use send::{Prepared, RemoteBuffer, SendError, Sender};
+pub use prepared::Prepared;
+pub use send::{RemoteBuffer, SendError, Sender};
 pub use slot_state::Violation;
 
 /// What `pr_*` of this crate print before their text.

@@ -7,13 +7,14 @@ use crate::{
     bindings,
     dma::{self, Buffer, Direction, Pool},
 };
-use core::ptr::NonNull;
-use kernel::{
-    error::to_result,
-    prelude::*,
-    sync::atomic::{Atomic, Full, Relaxed},
-    types::Opaque,
+use core::{
+    ptr::NonNull,
+    sync::atomic::{
+        AtomicU32,
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
+    },
 };
+use kernel::{prelude::*, types::Opaque};
 
 /// How many large buffers there are. Two, because the next request can leave
 /// while the completion handler still reads the last response; the one after that
@@ -40,7 +41,7 @@ pub(crate) struct RecvBuffer {
     addr: u64,
     len: u32,
     large: bool,
-    state: Atomic<u32>,
+    state: AtomicU32,
 }
 
 // SAFETY: Memory and mapping are tied to no thread.
@@ -79,7 +80,8 @@ impl RecvBuffer {
     /// reference to the buffer's bytes may be left.
     #[inline]
     pub(crate) unsafe fn post(&self, qp: *mut bindings::ib_qp, lkey: u32) -> Result {
-        if self.state.cmpxchg(IDLE, POSTED, Full).is_err() {
+        let posted = self.state.compare_exchange(IDLE, POSTED, AcqRel, Relaxed);
+        if posted.is_err() {
             return Ok(());
         }
         let mut sge = bindings::ib_sge {
@@ -98,11 +100,11 @@ impl RecvBuffer {
         // SAFETY: `qp` is valid by the contract. The request is copied; the
         // buffer stays mapped for the channel's life.
         let ret = unsafe { bindings::ib_post_recv(qp, &raw const wr, core::ptr::null_mut()) };
-        let ret = to_result(ret);
-        if ret.is_err() {
+        if ret != 0 {
             self.state.store(IDLE, Relaxed);
+            return Err(Error::from_errno(ret));
         }
-        ret
+        Ok(())
     }
 
     /// Takes the first `len` bytes back after a completion, for reading.
@@ -130,7 +132,7 @@ impl RecvBuffer {
     pub(crate) unsafe fn idle(&self, dev: *mut bindings::ib_device) {
         // SAFETY: Part of a live mapping, by the type invariant.
         unsafe { dma::sync_for_device(dev, self.addr, self.len as usize, Direction::FromDevice) };
-        self.state.store(IDLE, kernel::sync::atomic::Release);
+        self.state.store(IDLE, Release);
     }
 
     /// Whether the buffer is with the queue pair.
@@ -142,7 +144,7 @@ impl RecvBuffer {
     /// Whether the buffer can be posted.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
-        self.state.load(kernel::sync::atomic::Acquire) == IDLE
+        self.state.load(Acquire) == IDLE
     }
 }
 
@@ -180,7 +182,7 @@ impl Receives {
                 addr,
                 len: u32::try_from(len)?,
                 large,
-                state: Atomic::new(IDLE),
+                state: AtomicU32::new(IDLE),
             })
         };
         // SAFETY: By our contract.

@@ -136,7 +136,7 @@ impl<S: DerefMut<Target = [u32]>> SqProducer<S> {
     /// Nothing changes until the plan is [committed](Plan::commit), which is to be done when the
     /// chain has been posted. If posting fails, drop the plan. If it fails behind the first work
     /// request of the chain, the connection must fail too: the count is wrong from then on.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn plan(
         &mut self,
         shared: &SqShared,
@@ -209,7 +209,7 @@ impl<S: DerefMut<Target = [u32]>> Plan<'_, S> {
     }
 
     /// Counts the chain as posted.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn commit(self) {
         let producer = self.producer;
         producer.posted = self.posted;

@@ -3,18 +3,42 @@
 //! One command's share of a channel: its header buffer, its memory region, and
 //! what its posted work requests own.
 
-use crate::{bindings, channel::ChannelOps, dma::SgMapping, mr::Region, slot_state::SlotState};
-use core::ptr::NonNull;
-use kernel::{new_spinlock, prelude::*, sync::SpinLock, types::Opaque};
+use crate::{
+    bindings,
+    channel::ChannelOps,
+    dma::SgMapping,
+    mr::Region,
+    slot_state::{Action, SlotState},
+};
+use core::{
+    cell::UnsafeCell,
+    ptr::NonNull,
+    // As in the pure code: the kernel's own are calls of C where they compare.
+    sync::atomic::{
+        AtomicU32,
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
+    },
+};
+use kernel::types::Opaque;
+
+/// A completion callback.
+pub(crate) type Done = unsafe extern "C" fn(*mut bindings::ib_cq, *mut bindings::ib_wc);
 
 /// A command slot.
+///
+/// Two sides use it without a lock. The *sender* of the channel, of which there is
+/// one, prepares and posts commands. *Completions*, of which one runs at a time,
+/// report what has become of them. `state` hands the slot from one to the other.
 ///
 /// # Invariants
 ///
 /// - `header` and `header_addr` are a part of the channel's header pool that no
 ///   other slot has.
-/// - The completion entries name the callbacks of [`crate::completion`] for `C`.
-#[pin_data]
+/// - `region` is accessed by the sender alone, from claiming the slot until posting.
+/// - `owned` is accessed by the sender from claiming the slot until `state` says that
+///   the command is posted; then by whoever `state` tells to release it, which it
+///   does once, until that one has vacated the slot; and by whoever has drained the
+///   queue pair when there is no sender any more.
 pub(crate) struct Slot<C: ChannelOps> {
     /// For sends whose completion this slot waits for.
     pub(crate) send_cqe: Opaque<bindings::ib_cqe>,
@@ -22,37 +46,29 @@ pub(crate) struct Slot<C: ChannelOps> {
     pub(crate) inv_cqe: Opaque<bindings::ib_cqe>,
     pub(crate) header: NonNull<u8>,
     pub(crate) header_addr: u64,
-    #[pin]
-    pub(crate) inner: SpinLock<SlotInner<C>>,
-}
-
-// SAFETY: The header buffer is written by the channel's only sender.
-unsafe impl<C: ChannelOps> Send for Slot<C> {}
-// SAFETY: As above; everything else is constant or inside the lock.
-unsafe impl<C: ChannelOps> Sync for Slot<C> {}
-
-/// What the lock of a slot protects. Taken in softirq: with bottom halves off.
-///
-/// # Invariants
-///
-/// `owned` is set from before the first work request of a command is posted until
-/// `state` says that it may be released.
-pub(crate) struct SlotInner<C: ChannelOps> {
-    pub(crate) state: SlotState,
+    state: AtomicU32,
     /// What the response must name.
-    pub(crate) tag: u32,
-    pub(crate) region: Region,
+    pub(crate) tag: AtomicU32,
+    /// The key of the command.
+    pub(crate) rkey: AtomicU32,
     /// Follow-up sends of the command.
-    pub(crate) data_outs: u32,
-    pub(crate) owned: Owned<C>,
+    pub(crate) data_outs: AtomicU32,
+    pub(crate) region: UnsafeCell<Region>,
+    owned: UnsafeCell<Owned<C>>,
 }
+
+// SAFETY: Everything in it may be used by any thread, one at a time.
+unsafe impl<C: ChannelOps> Send for Slot<C> {}
+// SAFETY: By the type invariants each part is used by one side at a time; `state`
+// orders their accesses.
+unsafe impl<C: ChannelOps> Sync for Slot<C> {}
 
 /// What the posted work requests of a command own. Dropping it unmaps the
 /// scatterlist, then lets its owner go.
 pub(crate) struct Owned<C: ChannelOps> {
     // Declared, and so dropped, before `owner`.
-    pub(crate) mapping: Option<SgMapping>,
-    pub(crate) owner: Option<C::Owner>,
+    pub(crate) _mapping: Option<SgMapping>,
+    pub(crate) _owner: Option<C::Owner>,
     pub(crate) token: Option<C::Token>,
 }
 
@@ -60,8 +76,8 @@ impl<C: ChannelOps> Owned<C> {
     #[inline]
     pub(crate) const fn none() -> Self {
         Self {
-            mapping: None,
-            owner: None,
+            _mapping: None,
+            _owner: None,
             token: None,
         }
     }
@@ -72,10 +88,12 @@ impl<C: ChannelOps> Slot<C> {
         header: NonNull<u8>,
         header_addr: u64,
         region: Region,
-        send_done: unsafe extern "C" fn(*mut bindings::ib_cq, *mut bindings::ib_wc),
-        inv_done: unsafe extern "C" fn(*mut bindings::ib_cq, *mut bindings::ib_wc),
-    ) -> impl PinInit<Self> {
-        pin_init!(Self {
+        send_done: Done,
+        inv_done: Done,
+    ) -> Self {
+        // INVARIANT: The caller has taken the header out of the pool; a new state is
+        // free.
+        Self {
             send_cqe: Opaque::new(bindings::ib_cqe {
                 done: Some(send_done),
             }),
@@ -84,14 +102,117 @@ impl<C: ChannelOps> Slot<C> {
             }),
             header,
             header_addr,
-            inner <- new_spinlock!(SlotInner {
-                state: SlotState::new(false),
-                tag: 0,
-                region,
-                data_outs: 0,
-                owned: Owned::none(),
-            }, "iser_slot"),
-        })
+            state: AtomicU32::new(SlotState::new(false).to_raw()),
+            tag: AtomicU32::new(0),
+            rkey: AtomicU32::new(0),
+            data_outs: AtomicU32::new(0),
+            region: UnsafeCell::new(region),
+            owned: UnsafeCell::new(Owned::none()),
+        }
+    }
+
+    /// Begins a new command, if the last one is over. What a command that was given up
+    /// has left is dropped.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the channel's sender.
+    #[inline(always)]
+    pub(crate) unsafe fn claim(&self, fresh: SlotState) -> bool {
+        let old = self.state.load(Acquire);
+        if SlotState::from_raw(old).is_vacant() {
+            // No event changes this state any more.
+            self.state.store(fresh.to_raw(), Relaxed);
+            return true;
+        }
+        if !SlotState::from_raw(old).is_free() {
+            return false;
+        }
+        // Fails only if a response has come at this very moment.
+        let claimed = self
+            .state
+            .compare_exchange(old, fresh.to_raw(), AcqRel, Relaxed);
+        if claimed.is_err() {
+            return false;
+        }
+        self.clear_given_up();
+        true
+    }
+
+    /// Drops what a command that was given up has left, after claiming its slot.
+    #[cold]
+    fn clear_given_up(&self) {
+        // SAFETY: By the type invariant: the slot was free, and is the caller's now.
+        drop(unsafe { self.take_owned() });
+    }
+
+    /// Says that the claimed slot's command is about to be posted, and what it owns.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the sender that has claimed the slot.
+    #[inline(always)]
+    pub(crate) unsafe fn publish(&self, state: SlotState, owned: Owned<C>) {
+        // SAFETY: By the type invariant: the slot is ours until the next line.
+        // There is nothing in it to drop.
+        unsafe { self.owned.get().write(owned) };
+        self.state.store(state.to_raw(), Release);
+    }
+
+    /// Takes back what was published, of a command that could not be posted.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::publish`], after which nothing was posted.
+    pub(crate) unsafe fn withdraw(&self) -> Owned<C> {
+        self.state.store(SlotState::new(false).to_raw(), Relaxed);
+        // SAFETY: Posting counts as a send in flight, so nobody was told to release.
+        unsafe { self.take_owned() }
+    }
+
+    /// Reports an event, which is one of the methods of [`SlotState`]. `event` may run
+    /// again if another processor was faster; its last run counts.
+    #[inline(always)]
+    pub(crate) fn update<R>(&self, event: impl Fn(&mut SlotState) -> R) -> R {
+        let mut old = self.state.load(Acquire);
+        loop {
+            let mut state = SlotState::from_raw(old);
+            let result = event(&mut state);
+            match self
+                .state
+                .compare_exchange_weak(old, state.to_raw(), AcqRel, Acquire)
+            {
+                Ok(_) => return result,
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// Takes out what the command owned, and frees the slot.
+    ///
+    /// # Safety
+    ///
+    /// The caller must be who [`Self::update`] has told [`Action::Release`].
+    #[inline(always)]
+    pub(crate) unsafe fn release(&self) -> Owned<C> {
+        // SAFETY: By the type invariant and the contract.
+        let owned = unsafe { self.take_owned() };
+        // Events change nothing that matters in this state.
+        let mut state = SlotState::from_raw(self.state.load(Relaxed));
+        state.vacate();
+        self.state.store(state.to_raw(), Release);
+        owned
+    }
+
+    /// Takes out what the command owned.
+    ///
+    /// # Safety
+    ///
+    /// The type invariant must give the caller access.
+    #[inline(always)]
+    pub(crate) unsafe fn take_owned(&self) -> Owned<C> {
+        // SAFETY: By the contract.
+        unsafe { core::mem::replace(&mut *self.owned.get(), Owned::none()) }
     }
 
     /// The slot that `cqe` is the send entry of.
@@ -115,4 +236,10 @@ impl<C: ChannelOps> Slot<C> {
         // SAFETY: By the contract; `Opaque` is transparent.
         unsafe { &*cqe.byte_sub(core::mem::offset_of!(Self, inv_cqe)).cast() }
     }
+}
+
+/// Whether an action leaves nothing to do.
+#[inline]
+pub(crate) fn is_done(action: Action) -> bool {
+    matches!(action, Action::Wait | Action::Nothing)
 }

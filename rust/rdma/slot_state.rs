@@ -30,14 +30,6 @@ pub(crate) enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Late;
 
-/// What [`SlotState::posted`] has added, to take it back if posting fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub(crate) struct Posted {
-    flags: u32,
-    sends: u32,
-}
-
 /// What the peer did wrong when it answered a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
@@ -127,6 +119,8 @@ const DRAINED: u32 = 1 << 22;
 const RELEASED: u32 = 1 << 23;
 /// The connection negotiated remote invalidation.
 const REMOTE_INVALIDATION: u32 = 1 << 24;
+/// What the command owned has been taken out: the slot can be used again.
+const VACANT: u32 = 1 << 25;
 
 const KEY_LIVE: u32 = KEY_VALID | KEY_INVALIDATING;
 const KEY_ANY: u32 = KEY_LIVE | KEY_DEAD;
@@ -147,15 +141,14 @@ impl SlotState {
     /// Reports that a chain of work requests is about to be posted.
     ///
     /// This comes *before* posting, because completions and even the response may be handled
-    /// before the call that posts returns; and it comes under the lock of the send queue, which is
-    /// held until the chain is posted. A response may be forged before the command was sent: the
-    /// LOCAL_INV that answers it must not overtake the registration in the chain.
+    /// before the call that posts returns. A response may be forged before the command was sent: the
+    /// LOCAL_INV that answers it must not overtake the registration in the chain. So posting counts
+    /// as one more send, which [`SlotState::on_send_done`] ends when the call has returned.
     ///
     /// `key_valid` says that the chain makes the command's key valid; `guarded_sends` is the number
-    /// of completions that [`SlotState::on_send_done`] will be told of. If posting fails,
-    /// [`SlotState::not_posted`] takes it back.
+    /// of completions that [`SlotState::on_send_done`] will be told of, posting included.
     #[inline]
-    pub(crate) fn posted(&mut self, key_valid: bool, guarded_sends: u16) -> Result<Posted, Late> {
+    pub(crate) fn posted(&mut self, key_valid: bool, guarded_sends: u16) -> Result<(), Late> {
         let sends = u32::from(guarded_sends);
         if self.0 & (FINISHING | DRAINED | RELEASED) != 0
             || (self.0 & SENDS).wrapping_add(sends) > SENDS
@@ -169,15 +162,7 @@ impl SlotState {
         };
         let flags = flags & !self.0;
         self.0 = (self.0 | flags).wrapping_add(sends);
-        Ok(Posted { flags, sends })
-    }
-
-    /// Takes back what [`SlotState::posted`] added for a chain of which nothing was posted.
-    #[inline]
-    pub(crate) fn not_posted(&mut self, posted: Posted) -> Action {
-        self.complete_sends(posted.sends);
-        self.0 &= !posted.flags;
-        self.settle()
+        Ok(())
     }
 
     /// Reports the response.
@@ -257,16 +242,39 @@ impl SlotState {
         self.settle()
     }
 
-    /// Whether the target may still be able to use the command's key.
+    /// Whether the command is over, and what it owned has been taken out.
     #[inline]
-    pub(crate) const fn key_is_live(self) -> bool {
-        self.0 & KEY_LIVE != 0
+    pub(crate) const fn is_vacant(self) -> bool {
+        self.0 & VACANT != 0
     }
 
-    /// Guarded completions still to come.
+    /// Whether a new command may begin: nothing of this one is in flight, and nobody is about to
+    /// take out what it owned. A command that waits for a response only is given up.
     #[inline]
-    pub(crate) const fn sends_in_flight(self) -> u32 {
-        self.0 & SENDS
+    pub(crate) const fn is_free(self) -> bool {
+        if self.0 & RELEASED != 0 {
+            self.0 & VACANT != 0
+        } else {
+            self.0 & (KEY_LIVE | SENDS) == 0
+        }
+    }
+
+    /// Reports that what the command owned has been taken out, after [`Action::Release`].
+    #[inline]
+    pub(crate) fn vacate(&mut self) {
+        self.0 |= VACANT;
+    }
+
+    /// The state as a number without structure, to be kept in an atomic variable.
+    #[inline]
+    pub(crate) const fn to_raw(self) -> u32 {
+        self.0
+    }
+
+    /// The state that [`SlotState::to_raw`] was called on.
+    #[inline]
+    pub(crate) const fn from_raw(raw: u32) -> Self {
+        Self(raw)
     }
 
     /// More completions than sends are an error of ours; they must not borrow from the flags.
@@ -311,6 +319,16 @@ mod tests {
         /// Whether [`Action::Release`] was said.
         pub(crate) const fn is_released(self) -> bool {
             self.0 & RELEASED != 0
+        }
+
+        /// Whether the target may still be able to use the command's key.
+        pub(crate) const fn key_is_live(self) -> bool {
+            self.0 & KEY_LIVE != 0
+        }
+
+        /// Guarded completions still to come.
+        pub(crate) const fn sends_in_flight(self) -> u32 {
+            self.0 & SENDS
         }
     }
 
@@ -419,6 +437,11 @@ mod tests {
             assert!(!state.key_is_live());
             assert_eq!(state.sends_in_flight(), 0);
             assert_eq!(state.posted(false, 0), Err(Late));
+            // The slot is free when what the command owned has been taken out.
+            assert!(!state.is_free());
+            state.vacate();
+            assert!(state.is_free());
+            assert_eq!(SlotState::from_raw(state.to_raw()), state);
         }
     }
 
@@ -465,24 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_posts_leave_no_trace() {
-        let mut state = SlotState::new(true);
-        let fresh = state;
-        if let Ok(posted) = state.posted(true, 2) {
-            assert_eq!(state.not_posted(posted), Action::Wait);
-        }
-        assert_eq!(state, fresh);
-
-        // Unsolicited data that cannot be posted after the response has come.
-        assert!(state.posted(true, 1).is_ok());
-        let second = state.posted(false, 1);
-        assert_eq!(state.on_send_done(), Action::Wait);
-        assert_eq!(state.on_response(Some(OWN), OWN), Ok(Action::Wait));
-        if let Ok(second) = second {
-            assert_eq!(state.not_posted(second), Action::Release);
-        }
-        assert!(state.is_released());
-        // The count of sends has an end.
+    fn sends_have_an_end() {
         let mut state = SlotState::new(false);
         assert!(state.posted(false, u16::MAX).is_ok());
         assert_eq!(state.posted(false, 1), Err(Late));

@@ -136,9 +136,8 @@ impl Connection {
         let mut prepared = tx.sender()?.prepare(command.itt_index(), tag)?;
         let (write, read) = expose(&mut prepared, command)?;
         fill(prepared.header(), command.bhs(), write, read)?;
-        while let Some(data_out) = command.next_data_out() {
-            let header = prepared.data_out(data_out.offset, data_out.len)?;
-            fill(header, &data_out.bhs, None, None)?;
+        if command.unsolicited_len() != 0 {
+            add_data_outs(&mut prepared, command)?;
         }
         self.post(prepared)
     }
@@ -203,22 +202,36 @@ impl Connection {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn post(&self, prepared: Prepared<'_, Receiver>) -> Result {
         match prepared.post() {
             Ok(()) => Ok(()),
             Err(SendError::NotSent(e)) => Err(e),
             Err(SendError::Partly(e)) => {
-                iscsi::err!(
-                    "{}: a command was posted only in part: error {}\n",
-                    self.portal(),
-                    e.to_errno()
-                );
-                self.broken.store(true, Relaxed);
+                self.posted_in_part(e);
                 Ok(())
             }
         }
     }
+
+    #[cold]
+    fn posted_in_part(&self, error: Error) {
+        iscsi::err!(
+            "{}: a command was posted only in part: error {}\n",
+            self.portal(),
+            error.to_errno()
+        );
+        self.broken.store(true, Relaxed);
+    }
+}
+
+/// Adds the Data-Out PDUs of a command's unsolicited data.
+fn add_data_outs(prepared: &mut Prepared<'_, Receiver>, command: &mut Command<'_>) -> Result {
+    while let Some(data_out) = command.next_data_out() {
+        let header = prepared.data_out(data_out.offset, data_out.len)?;
+        fill(header, &data_out.bhs, None, None)?;
+    }
+    Ok(())
 }
 
 /// The Initiator Task Tag, as libiscsi keeps it.
@@ -228,7 +241,7 @@ fn itt(bhs: &[u8; BHS_LEN]) -> u32 {
 }
 
 /// Writes an iSER header and the BHS behind it.
-#[inline]
+#[inline(always)]
 fn fill(
     header: &mut [u8],
     bhs: &[u8; BHS_LEN],
@@ -246,7 +259,7 @@ fn fill(
 
 /// Hands the command's memory over, and says what of it the target may write or
 /// read: `(write, read)` in the terms of the iSER header.
-#[inline]
+#[inline(always)]
 fn expose(
     prepared: &mut Prepared<'_, Receiver>,
     command: &mut Command<'_>,
