@@ -28,15 +28,12 @@ use crate::{
     slot_state::{Action, SlotState, Violation},
     ScatterlistOwner,
 };
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 use kernel::{
     error::to_result,
     new_mutex,
     prelude::*,
-    sync::{
-        atomic::{AtomicFlag, Relaxed},
-        Arc, Mutex, SetOnce,
-    },
+    sync::{Arc, Mutex, SetOnce},
     types::Opaque,
 };
 
@@ -189,7 +186,7 @@ pub struct Channel<C: ChannelOps> {
     pub(crate) receives: Receives,
     pub(crate) control: Buffer,
     _headers: Pool,
-    closing: AtomicFlag,
+    closing: AtomicBool,
     /// Drains, one at a time.
     drain: Pin<KBox<Mutex<()>>>,
     // Last: the queue pair goes after everything that lives in its domain.
@@ -273,7 +270,7 @@ impl<C: ChannelOps> Channel<C> {
                 receives,
                 control,
                 _headers: headers,
-                closing: AtomicFlag::new(false),
+                closing: AtomicBool::new(false),
                 drain,
                 qp,
             },
@@ -417,7 +414,7 @@ impl<C: ChannelOps> Channel<C> {
     /// Closes the channel: nothing is posted any more, and what is flushed from here on
     /// is no failure. Any context.
     pub fn close(&self) {
-        self.closing.store(true, Relaxed);
+        self.closing.store(true, Ordering::Relaxed);
     }
 
     /// Moves the queue pair to its error state, and waits until what has completed
@@ -430,7 +427,7 @@ impl<C: ChannelOps> Channel<C> {
     /// Whether the channel is closed.
     #[inline]
     pub fn is_closing(&self) -> bool {
-        self.closing.load(Relaxed)
+        self.closing.load(Ordering::Relaxed)
     }
 
     /// Ends all work: on return no request is outstanding, no callback runs or

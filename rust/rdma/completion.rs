@@ -212,8 +212,16 @@ pub(crate) unsafe extern "C" fn receive_done<C: ChannelOps>(
     if next == Next::Keep || channel.is_closing() {
         return;
     }
-    // SAFETY: The channel's own queue pair, which had room for this buffer.
-    let ret = unsafe { buffer.post(channel.qp.raw(), channel.qp.local_dma_lkey()) };
+    let (qp, lkey) = (channel.qp.raw(), channel.qp.local_dma_lkey());
+    // SAFETY: The channel's own queue pair, which had room for this buffer; this is a
+    // completion of the channel.
+    let ret = unsafe {
+        if buffer.is_large() {
+            buffer.post(qp, lkey)
+        } else {
+            channel.receives.repost(buffer, qp, lkey)
+        }
+    };
     if let Err(error) = ret {
         C::failed(
             channel,

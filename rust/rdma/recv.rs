@@ -8,6 +8,7 @@ use crate::{
     dma::{self, Buffer, Direction, Pool},
 };
 use core::{
+    cell::UnsafeCell,
     ptr::NonNull,
     sync::atomic::{
         AtomicU32,
@@ -29,12 +30,16 @@ const IDLE: u32 = 0;
 const POSTED: u32 = 1;
 const READING: u32 = 2;
 
+/// How many buffers of the ring are posted at once. Up to one less wait for the others.
+const BATCH: u32 = 8;
+
 /// A receive buffer.
 ///
 /// # Invariants
 ///
 /// `mem` is `len` bytes, mapped at `addr` for the channel's life. While `state` is
-/// `POSTED`, the queue pair has exactly one receive request with it.
+/// `POSTED`, the queue pair has exactly one receive request with it, or the batch has
+/// it. Whoever has set that state has `wr` and `sge` until the request is posted.
 pub(crate) struct RecvBuffer {
     pub(crate) cqe: Opaque<bindings::ib_cqe>,
     mem: NonNull<u8>,
@@ -42,6 +47,9 @@ pub(crate) struct RecvBuffer {
     len: u32,
     large: bool,
     state: AtomicU32,
+    /// The receive request, and what it receives to.
+    wr: Opaque<bindings::ib_recv_wr>,
+    sge: Opaque<bindings::ib_sge>,
 }
 
 // SAFETY: Memory and mapping are tied to no thread.
@@ -84,27 +92,43 @@ impl RecvBuffer {
         if posted.is_err() {
             return Ok(());
         }
-        let mut sge = bindings::ib_sge {
-            addr: self.addr,
-            length: self.len,
-            lkey,
+        // SAFETY: We have set the state, and `qp` is valid by the contract. The request
+        // is copied; the buffer stays mapped for the channel's life.
+        let ret = unsafe {
+            let wr = self.fill(core::ptr::null_mut(), lkey);
+            bindings::ib_post_recv(qp, wr, core::ptr::null_mut())
         };
-        let wr = bindings::ib_recv_wr {
-            next: core::ptr::null_mut(),
-            __bindgen_anon_1: bindings::ib_recv_wr__bindgen_ty_1 {
-                wr_cqe: self.cqe.get(),
-            },
-            sg_list: &raw mut sge,
-            num_sge: 1,
-        };
-        // SAFETY: `qp` is valid by the contract. The request is copied; the
-        // buffer stays mapped for the channel's life.
-        let ret = unsafe { bindings::ib_post_recv(qp, &raw const wr, core::ptr::null_mut()) };
         if ret != 0 {
             self.state.store(IDLE, Relaxed);
             return Err(Error::from_errno(ret));
         }
         Ok(())
+    }
+
+    /// Fills in the receive request.
+    ///
+    /// # Safety
+    ///
+    /// To be called by who has set the state to `POSTED`, before posting.
+    #[inline]
+    unsafe fn fill(&self, next: *mut bindings::ib_recv_wr, lkey: u32) -> *mut bindings::ib_recv_wr {
+        // SAFETY: By the type invariant and the contract.
+        unsafe {
+            self.sge.get().write(bindings::ib_sge {
+                addr: self.addr,
+                length: self.len,
+                lkey,
+            });
+            self.wr.get().write(bindings::ib_recv_wr {
+                next,
+                __bindgen_anon_1: bindings::ib_recv_wr__bindgen_ty_1 {
+                    wr_cqe: self.cqe.get(),
+                },
+                sg_list: self.sge.get(),
+                num_sge: 1,
+            });
+        }
+        self.wr.get()
     }
 
     /// Takes the first `len` bytes back after a completion, for reading.
@@ -148,8 +172,21 @@ impl RecvBuffer {
     }
 }
 
+/// Buffers of the ring that wait to be posted together: a call for each costs as much as
+/// the posting.
+struct Batch {
+    first: *mut bindings::ib_recv_wr,
+    count: u32,
+}
+
 /// All receive buffers of a channel.
+///
+/// # Invariants
+///
+/// `batch` is accessed by completions only, of which one runs at a time. It is a chain
+/// of `count` requests of buffers whose state is `POSTED`.
 pub(crate) struct Receives {
+    batch: UnsafeCell<Batch>,
     ring: KVec<RecvBuffer>,
     large: KVec<RecvBuffer>,
     // What the buffers point into.
@@ -157,9 +194,53 @@ pub(crate) struct Receives {
     _large: [Buffer; LARGE],
 }
 
+// SAFETY: The requests belong to the buffers, which belong to the same object.
+unsafe impl Send for Receives {}
+// SAFETY: By the type invariant.
+unsafe impl Sync for Receives {}
+
 impl Receives {
-    /// How many requests the receive queue must hold besides the ring.
-    pub(crate) const EXTRA: u32 = LARGE as u32;
+    /// How many requests the receive queue must hold besides those that are asked for.
+    pub(crate) const EXTRA: u32 = LARGE as u32 + BATCH - 1;
+
+    /// Gives a buffer of the ring back, with others.
+    ///
+    /// # Errors
+    ///
+    /// What the provider returns.
+    ///
+    /// # Safety
+    ///
+    /// To be called by a completion of the channel, whose queue pair `qp` must be; no
+    /// reference to the buffer's bytes may be left.
+    #[inline]
+    pub(crate) unsafe fn repost(
+        &self,
+        buffer: &RecvBuffer,
+        qp: *mut bindings::ib_qp,
+        lkey: u32,
+    ) -> Result {
+        let posted = buffer.state.compare_exchange(IDLE, POSTED, AcqRel, Relaxed);
+        if posted.is_err() {
+            // Somebody else has posted it.
+            return Ok(());
+        }
+        // SAFETY: By the type invariant we are alone.
+        let batch = unsafe { &mut *self.batch.get() };
+        // SAFETY: We have set the state.
+        batch.first = unsafe { buffer.fill(batch.first, lkey) };
+        batch.count += 1;
+        if batch.count < BATCH {
+            return Ok(());
+        }
+        let first = core::mem::replace(&mut batch.first, core::ptr::null_mut());
+        batch.count = 0;
+        // SAFETY: By the type invariant and the contract; requests are copied.
+        match unsafe { bindings::ib_post_recv(qp, first, core::ptr::null_mut()) } {
+            0 => Ok(()),
+            error => Err(Error::from_errno(error)),
+        }
+    }
 
     /// Allocates and maps the buffers. Sleeps.
     ///
@@ -183,8 +264,12 @@ impl Receives {
                 len: u32::try_from(len)?,
                 large,
                 state: AtomicU32::new(IDLE),
+                wr: Opaque::zeroed(),
+                sge: Opaque::zeroed(),
             })
         };
+        // So many more wait in the batch.
+        let count = count + (BATCH - 1) as usize;
         // SAFETY: By our contract.
         let pool = unsafe { Pool::new(dev, count, len, Direction::FromDevice) }?;
         let mut ring = KVec::with_capacity(count, GFP_KERNEL)?;
@@ -206,6 +291,10 @@ impl Receives {
             )?;
         }
         Ok(Self {
+            batch: UnsafeCell::new(Batch {
+                first: core::ptr::null_mut(),
+                count: 0,
+            }),
             ring,
             large,
             _pool: pool,

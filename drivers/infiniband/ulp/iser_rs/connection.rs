@@ -8,21 +8,16 @@ use crate::{
     sizes,
     wire::{self, BHS_LEN, ISER_HEADER_LEN},
 };
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use iscsi::{Command, Direction, MgmtTask, Negotiated};
-use kernel::{
-    prelude::*,
-    sync::{
-        atomic::{AtomicFlag, Relaxed},
-        Arc,
-    },
-};
+use kernel::{prelude::*, sync::Arc};
 use rdma::{Access, Prepared, SendError, Sender};
 
 /// A bound connection, as all threads see it.
 pub(crate) struct Connection {
     endpoint: Arc<EndpointId>,
     /// A chain of work requests could only be posted in part: nothing more is sent.
-    broken: AtomicFlag,
+    broken: AtomicBool,
 }
 
 /// What of a bound connection belongs to the session's `frwd_lock`.
@@ -68,7 +63,7 @@ impl Connection {
     pub(crate) fn new(endpoint: Arc<EndpointId>) -> Self {
         Self {
             endpoint,
-            broken: AtomicFlag::new(false),
+            broken: AtomicBool::new(false),
         }
     }
 
