@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from lab import accel, apt, config, kernel, qemu, vm
+from lab import accel, apt, config, debugkernel, kernel, qemu, vm
 from lab.cache import Cache
 from lab.report import LabError, Reporter
 from lab.roots import Roots
@@ -51,9 +51,11 @@ class Lab:
         return Roots(self.cache, self.versions, self.report)
 
     def kernel(self, choice: str | None = None) -> kernel.Kernel:
-        """The stock kernel, or the one in a directory that names its parts."""
+        """The stock kernel, the instrumented one, or that in a directory with its parts."""
         if choice in (None, "", "stock"):
             return kernel.stock(self.roots)
+        if choice == "debug":
+            return debugkernel.kernel(self.roots)
         where = Path(str(choice)).absolute()
         found = kernel.Kernel(where.name, where / "vmlinuz", where / "modules.img",
                               where / "initramfs.gz")
@@ -66,6 +68,9 @@ class Lab:
     def machine(self, out: Path, choice: str | None = None, **kwargs: object) -> qemu.Machine:
         """A machine with that kernel, whose results go to `out`."""
         k = self.kernel(choice)
+        if choice == "debug":
+            kwargs.setdefault("memory", debugkernel.MEMORY_MIB)
+            kwargs["append"] = (*debugkernel.APPEND, *kwargs.get("append", ()))  # type: ignore[misc]
         made = qemu.Machine(kernel=k.image, initramfs=k.initramfs, modules=k.modules,
                             root=self.roots.guest_image(), source=config.checkout(), out=out)
         return replace(made, **kwargs)  # type: ignore[arg-type]

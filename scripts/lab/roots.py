@@ -71,7 +71,7 @@ class Roots:
     def __init__(self, cache: Cache, versions: apt.Versions, report: Reporter) -> None:
         self.cache, self.versions, self.report = cache, versions, report
 
-    def _entry(self, kind: str, packages: list[str], key: str) -> Path:
+    def entry(self, kind: str, packages: list[str], key: str) -> Path:
         def build(target: Path) -> None:
             need_mmdebstrap(self.report)
             with self.report.step(f"{kind}: {len(packages)} packages of {config.SUITE}"):
@@ -86,13 +86,13 @@ class Roots:
                     f"{v.source}={v.kernel}"]
         key = key_of("toolchain", v.key_for(config.TOOLCHAIN_PACKAGES), v.kernel, v.release,
                      packages, DPKG_OPTIONS, 1)
-        return self._entry("toolchain", packages, key)
+        return self.entry("toolchain", packages, key)
 
     def guest(self) -> Path:
         """The userland of the virtual machine, as a directory."""
         key = key_of("guest", self.versions.key_for(config.GUEST_PACKAGES),
                      config.GUEST_PACKAGES, DPKG_OPTIONS, 1)
-        return self._entry("guest", list(config.GUEST_PACKAGES), key)
+        return self.entry("guest", list(config.GUEST_PACKAGES), key)
 
     def guest_image(self) -> Path:
         """The same userland as a read-only ext4 image, shared by all machines."""
