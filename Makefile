@@ -14,6 +14,8 @@
 #: Checking
 #:   check            the whole test suite; its parts: scripts/check --help
 #:   bench            measure against the C driver; QUICK=1 takes minutes
+#:   check-debug      sessions, resets and losses on a kernel with KASAN, lockdep and others
+#:   kunit            the module's KUnit suites, on that kernel (it is built once: 15 minutes)
 #:   lint             formats, clippy, checkpatch, shellcheck, licence headers, Python
 #:   rustfmt          format the Rust code
 #:   rustfmtcheck     only say what is not formatted
@@ -101,12 +103,12 @@ rustfmtcheck:
 lint:
 	+@scripts/lint $(ARGS)
 
-.PHONY: check bench toolchain demo shell
+.PHONY: check bench toolchain demo shell check-debug kunit
 bench:
 	+@tests/bench/run $(ARGS)
 check:
 	+@scripts/check $(ARGS)
-toolchain demo shell:
+toolchain demo shell check-debug kunit:
 	+@scripts/iser-lab $@ $(ARGS)
 
 .PHONY: help

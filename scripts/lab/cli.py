@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from lab import chroot, config, verbs, vm
+from lab import chroot, config, debugverbs, verbs, vm
 from lab.core import Lab
 from lab.report import LabError, Reporter
 
@@ -142,7 +142,7 @@ def parser() -> argparse.ArgumentParser:
     run = add("run", help="run a script of the checkout as root in a virtual machine")
     run.add_argument("--timeout", type=float, default=config.RUN_SECONDS, metavar="SECONDS")
     run.add_argument("--kernel",
-                     help="`stock`, or a directory with vmlinuz, modules.img, initramfs.gz")
+                     help="`stock`, `debug`, or a directory with vmlinuz, modules.img, initramfs.gz")
     run.add_argument("--two", action="store_true",
                      help="two machines: the script gets `target` or `initiator` as last argument")
     run.add_argument("--accel", choices=("kvm", "tcg", "icount"))
@@ -166,6 +166,7 @@ def parser() -> argparse.ArgumentParser:
                           default=os.environ.get("ISER_TARGET", "lio"))
         verb.set_defaults(run=function)
 
+    debugverbs.add_verbs(add)
     make = add("make", help="make in the toolchain root, for the stock kernel")
     make.add_argument("arguments", nargs=argparse.REMAINDER)
     make.set_defaults(run=cmd_make)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The verbs that use the instrumented kernel: check-debug and kunit."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from collections import Counter
+from pathlib import Path
+
+from lab import config, debugkernel, kmsg, kreport, vm
+from lab.core import Lab
+
+KNOWN = Path("tests/debug/known-reports")
+CHECK_SECONDS = 1500
+KUNIT_SECONDS = 300
+# Of a report with more lines than this, the first ones are printed; all are in the log.
+SHOWN_LINES = 120
+
+
+def boot(lab: Lab, name: str, script: str, env: dict[str, str], seconds: float) -> vm.Verdict:
+    """Run a script of tests/debug on the instrumented kernel."""
+    module = debugkernel.build_module(lab.roots)
+    out = vm.results_dir(lab.cache, name)
+    # A build meanwhile must not change it, and only the results are seen in the guest;
+    # under its own name the stock kernel's module is put there as well.
+    own = shutil.copy(module, out / "ib_iser_rs-debug.ko")
+    accel = lab.accel()
+    lab.report.line(f"machine: starting ({accel.upper()}); logs: {out}")
+    return lab.run_one(out, ["python3", str(config.checkout() / "tests/debug" / script)],
+                       {**env, "ISER_MODULE": str(own)}, seconds, kernel_choice="debug",
+                       accel=accel)
+
+
+def judge(lab: Lab, verdict: vm.Verdict) -> list[kreport.Report]:
+    """Print every report of a run that nothing excuses, and return them."""
+    excused = kreport.known(config.checkout() / KNOWN)
+    found = kreport.reports(kmsg.after_boot(verdict.console))
+    kmemleak = verdict.out / "kmemleak"
+    if kmemleak.is_file():
+        found += kreport.leaks(kmemleak.read_text(encoding="utf-8"))
+    counting, listed = kreport.judge(found, excused)
+    for identity, count in Counter(report.identity for report in listed).items():
+        lab.report.line(f"known, {count} times: {identity[0]}")
+        lab.report.text(excused[identity])
+    for report in counting:
+        lab.report.line(f"REPORT: {report.title}")
+        lab.report.text("\n".join(report.rows[:SHOWN_LINES]))
+        lab.report.line(f"as an entry of {KNOWN}, if it is proven to be another's:")
+        lab.report.text(report.entry())
+    return counting
+
+
+def ended(lab: Lab, what: str, verdict: vm.Verdict) -> int:
+    """Judge a run and say how it ended."""
+    counting = judge(lab, verdict)
+    if verdict.reason:
+        vm.explain(lab.report, verdict)
+    good = not counting and not verdict.status
+    lab.report.line(f"{what}: {'OK' if good else 'FAILED'} ({verdict.seconds:.0f} s in the machine, "
+                    f"{len(counting)} reports, logs: {verdict.out})")
+    return 0 if good else verdict.status or 1
+
+
+def cmd_check_debug(lab: Lab, args: argparse.Namespace) -> int:
+    """Verb `check-debug`: the session steps with every detector on."""
+    debugkernel.kernel(lab.roots)
+    status = 0
+    for target in args.target or ("lio", "tgt"):
+        env = {"ISER_DRIVER": args.driver, "ISER_TARGET": target, "ISER_STEPS": args.steps,
+               "ISER_CYCLES": str(args.cycles)}
+        began = time.monotonic()
+        verdict = boot(lab, f"debug-{target}", "session.py", env, CHECK_SECONDS)
+        status = ended(lab, f"check-debug on {target}", verdict) or status
+        lab.report.line(f"{target}: {time.monotonic() - began:.0f} s")
+    return status
+
+
+def cmd_kunit(lab: Lab, args: argparse.Namespace) -> int:
+    """Verb `kunit`: the module's KUnit suites."""
+    del args
+    debugkernel.kernel(lab.roots)
+    return ended(lab, "kunit", boot(lab, "kunit", "kunit.py", {"ISER_DRIVER": "rust"},
+                                    KUNIT_SECONDS))
+
+
+def cmd_debug_kernel(lab: Lab, args: argparse.Namespace) -> int:
+    """Verb `debug-kernel`: build it, and print its directory, for `run --kernel`."""
+    del args
+    print(debugkernel.kernel(lab.roots).image.parent)
+    return 0
+
+
+def add_verbs(add: object) -> None:
+    """Add the verbs to the command line."""
+    check = add("check-debug",  # type: ignore[operator]
+                help="sessions, resets and losses on a kernel with every detector on")
+    check.add_argument("--target", choices=("lio", "tgt"), action="append")
+    check.add_argument("--driver", choices=("rust", "c"), default="rust",
+                       help="c: to see whether a report is the target's or ours")
+    check.add_argument("--steps", default="", metavar="STEP,STEP",
+                       help="only these: use, cycles, resets, abort, link, daemon")
+    check.add_argument("--cycles", type=int, default=10, help="logins and logouts in a row")
+    check.set_defaults(run=cmd_check_debug)
+    kunit = add("kunit", help="the module's KUnit suites")  # type: ignore[operator]
+    kunit.set_defaults(run=cmd_kunit)
+    build = add("debug-kernel",  # type: ignore[operator]
+                help="build the kernel of both, and print its directory")
+    build.set_defaults(run=cmd_debug_kernel)

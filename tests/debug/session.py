@@ -1,0 +1,265 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Guest part of `make check-debug`: use the driver in every way that frees something.
+
+Prints KTAP. What the detectors say is judged on the host: the kernel log is the
+console's, what kmemleak found is left in the results.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from lab.guest import demo, disk, initiator, kernlog, lio, net, tgt
+from lab.guest.driver import Driver
+from lab.guest.system import output, read, run, wait_for
+from lab.report import LabError, Reporter
+
+KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
+CYCLES = int(os.environ.get("ISER_CYCLES", "10"))
+# Recovery is to be tried, and to give up soon.
+SETTINGS: dict[str, object] = {"node.session.timeo.replacement_timeout": 20,
+                               "node.session.initial_login_retry_max": 2,
+                               "node.conn[0].timeo.login_timeout": 30}
+
+
+class Bench:
+    """The driver, the network and the target that the steps use."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.driver = Driver.from_env()
+        self.report = Reporter()
+        self.network: net.Network
+        self.node: initiator.Node
+
+    def up(self) -> None:
+        """Module, network, target, iscsid, and a record of the target."""
+        self.driver.install()
+        self.driver.load()
+        self.network = demo.setup_target(self.report, self.kind)
+        initiator.start()
+        portal = initiator.portal_text(self.network.target_ipv4)
+        found = initiator.discover(portal, record=False, attempts=5)
+        self.node = demo.choose_node(found, portal, None)
+        initiator.new_node(self.node.iqn, self.node.portal)
+        initiator.settings(self.node, SETTINGS)
+
+    def login(self) -> tuple[initiator.Session, str]:
+        """A session and its disk. tgt hangs up at times, see there."""
+        for attempt in range(3):
+            try:
+                session = initiator.login(self.node, timeout=180)
+                return session, session.wait_disks(timeout=60)[0]
+            except LabError:
+                if attempt == 2:
+                    raise
+                self.logout()
+        raise AssertionError("unreachable")
+
+    def logout(self) -> None:
+        """Log out of whatever is there; iscsid refuses while it reconnects."""
+        def gone() -> bool:
+            for session in initiator.sessions():
+                run("iscsiadm", "-m", "session", "-r", str(session.sid), "--logout", check=False,
+                    timeout=180)
+            return not initiator.sessions()
+        wait_for("the end of the sessions", gone, 150, pause=2)
+
+    def use(self) -> None:
+        """Files and verified I/O, as the demo does."""
+        _, path = self.login()
+        demo.use_disk(self.report, path, 24)
+        self.logout()
+
+    def cycles(self) -> None:
+        """Log in and out, with some I/O each time."""
+        for _ in range(CYCLES):
+            _, path = self.login()
+            disk.fio(path, rw="read", bs="64k", size="2m")
+            self.logout()
+
+    def resets(self) -> None:
+        """Abort and reset while there is I/O: device, target, host."""
+        _, path = self.login()
+        for how in ("-d", "-t", "-h"):
+            with load(path) as job:
+                run("sg_reset", how, path, timeout=180)
+                run("sg_reset", how, path, timeout=180)
+                wait_for("I/O after a reset", lambda: alive(path), 120)
+                assert job.poll() is None, "the load ended early"
+        disk.fio_verify(path, bs="4k", size="1m")
+        self.logout()
+
+    def abort(self) -> None:
+        """Have a command time out: it is aborted, and the session lives on."""
+        if self.kind != "lio":
+            return
+        session, path = self.login()
+        name = os.path.basename(path)
+        timeout = Path(f"/sys/block/{name}/device/timeout")
+        timeout.write_text("1\n", encoding="ascii")
+        # Commands that are late because there are too many of them.
+        with load(path, bs="512k", iodepth=64):
+            time.sleep(20)
+        timeout.write_text("30\n", encoding="ascii")
+        wait_for("I/O after aborts", lambda: alive(path), 120)
+        self.report.line(f"{session.state}, {read(f'/sys/block/{name}/device/state')}")
+        self.logout()
+
+    def link(self) -> None:
+        """Take the RDMA device away during I/O; bring it back."""
+        _, path = self.login()
+        with load(path):
+            run("rdma", "link", "delete", self.network.device, timeout=180)
+            time.sleep(3)
+            run("rdma", "link", "add", self.network.device, "type", "rxe",
+                "netdev", self.network.netdev)
+            time.sleep(10)
+        self.logout()
+        self.restart_target()
+
+    def restart_target(self) -> None:
+        """A target may not come back with its device: make sure it serves."""
+        device, ipv4 = self.network.device, self.network.ipv4
+        wait_for(f"the RoCE address of {ipv4}", lambda: net.has_gid(device, ipv4), 30)
+        if self.kind == "lio":
+            target = lio.standard([(ipv4, 3260)])
+            target.remove_portal(ipv4, 3260)
+            target.add_portal(ipv4, 3260)
+        else:
+            run("pkill", "-9", "tgtd", check=False)
+            wait_for("the end of tgtd", lambda: run("pidof", "tgtd", check=False).returncode, 20)
+            tgt.Target(initiators=[initiator.NAME]).up()
+        _, path = self.login()
+        disk.fio_verify(path, bs="4k", size="1m")
+        self.logout()
+
+    def again(self) -> None:
+        """Load the module once more: what an earlier life left behind shows now."""
+        self.driver.load()
+        initiator.start()
+        initiator.new_node(self.node.iqn, self.node.portal)
+        initiator.settings(self.node, SETTINGS)
+        _, path = self.login()
+        disk.fio_verify(path, bs="4k", size="1m")
+        self.logout()
+        self.unload()
+
+    def daemon(self) -> None:
+        """Kill iscsid at different points of a login; a new one takes the session over."""
+        for pause in (0.05, 0.2, 0.5, 1.0, 2.0):
+            login = subprocess.Popen(["iscsiadm", *initiator.of(self.node), "--login"],
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(pause)
+            run("pkill", "-9", "iscsid", check=False)
+            login.send_signal(signal.SIGKILL)
+            login.wait()
+            wait_for("the end of iscsid", lambda: not initiator.iscsid_running(), 20)
+            initiator.start()
+            time.sleep(1)
+            left = [f"session {s.sid} is {s.state}" for s in initiator.sessions()]
+            print(f"# killed after {pause} s: {', '.join(left) or 'no session'}", flush=True)
+            self.logout()
+        _, path = self.login()
+        disk.fio_verify(path, bs="4k", size="1m")
+        self.logout()
+
+    def unload(self) -> None:
+        """Unload the module; nothing may hold it."""
+        initiator.forget(self.node)
+        initiator.stop()
+        wait_for("nobody to use the module", lambda: self.driver.users() == 0, 30)
+        self.driver.unload()
+
+
+def alive(path: str) -> bool:
+    """Whether a disk can be read."""
+    return run("dd", f"if={path}", "of=/dev/null", "bs=4k", "count=1", "iflag=direct",
+               check=False, timeout=120).returncode == 0
+
+
+class load:  # noqa: N801 - a context manager that reads as a word
+    """fio in the background, of which only its end matters."""
+
+    def __init__(self, path: str, bs: str = "16k", iodepth: int = 16) -> None:
+        self.argv = ["fio", "--name=load", f"--filename={path}", "--ioengine=libaio",
+                     "--direct=1", "--rw=randrw", f"--bs={bs}", f"--iodepth={iodepth}",
+                     "--size=64m", "--time_based", "--runtime=600", "--output=/dev/null"]
+
+    def __enter__(self) -> subprocess.Popen[bytes]:
+        self.job = subprocess.Popen(self.argv, stderr=subprocess.DEVNULL)
+        time.sleep(3)
+        return self.job
+
+    def __exit__(self, *exc: object) -> None:
+        self.job.terminate()
+        try:
+            self.job.wait(60)
+        except subprocess.TimeoutExpired:
+            self.job.kill()
+            self.job.wait(120)
+
+
+def scan() -> None:
+    """Check that no detector has given up; have kmemleak look for what nobody points at.
+
+    It takes two looks, since it waits until an object has some age.
+    """
+    locks = re.search(r"debug_locks:\s*(\d)", read("/proc/lockdep_stats"))
+    if not locks or locks[1] != "1":
+        raise LabError("lockdep has switched itself off")
+    for pause in (1, 6):
+        time.sleep(pause)
+        KMEMLEAK.write_text("scan\n", encoding="ascii")
+    found = KMEMLEAK.read_text(encoding="utf-8", errors="replace")
+    Path(os.environ["ISER_OUT"], "kmemleak").write_text(found, encoding="utf-8")
+
+
+def main(kind: str) -> int:
+    """Run the steps in order; print KTAP."""
+    bench = Bench(kind)
+    steps: list[tuple[str, Callable[[], None]]] = [
+        ("set up", bench.up), ("files and verified I/O", bench.use),
+        (f"{CYCLES} logins and logouts", bench.cycles), ("resets during I/O", bench.resets),
+        ("commands that time out", bench.abort), ("device removed during I/O", bench.link),
+        ("iscsid killed during login", bench.daemon), ("unload", bench.unload),
+        ("load again, use, unload", bench.again), ("detectors, scan for leaks", scan)]
+    only = set(filter(None, os.environ.get("ISER_STEPS", "").split(",")))
+    print(f"KTAP version 1\n1..{len(steps)}", flush=True)
+    failed = 0
+    for number, (name, function) in enumerate(steps, 1):
+        needed = function in (bench.up, bench.unload, bench.again, scan)
+        if only and not needed and function.__name__ not in only:
+            print(f"ok {number} {name} # SKIP not asked for", flush=True)
+            continue
+        mark = kernlog.mark(name)
+        began = time.monotonic()
+        try:
+            function()
+            result = "ok"
+        except (LabError, AssertionError, OSError, subprocess.SubprocessError):
+            failed += 1
+            result = "not ok"
+            for row in traceback.format_exc().splitlines()[-6:]:
+                print(f"# {row}")
+            for row in output("dmesg").splitlines()[-15:]:
+                print(f"#   {row}")
+        print(f"{result} {number} {name} # {time.monotonic() - began:.0f} s", flush=True)
+        for row in kernlog.bad_since(mark)[:4]:
+            print(f"#   {row}", flush=True)
+        if function == bench.up and result != "ok":
+            break
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(os.environ.get("ISER_TARGET", "lio")))
