@@ -16,9 +16,8 @@ from lab.report import LabError, Reporter
 from lab.roots import Roots
 
 
-def stage_module(out: Path) -> dict[str, str]:
+def stage_module(built: Path, out: Path) -> dict[str, str]:
     """Copy the module into the results: a build meanwhile must not change it."""
-    built = config.checkout() / "ib_iser_rs.ko"
     if not built.is_file():
         return {}
     out.mkdir(parents=True, exist_ok=True)
@@ -33,6 +32,7 @@ class Lab:
         self.cache = Cache(config.cache_dir())
         self._versions: apt.Versions | None = None
         self._accel: str | None = None
+        self._debug_module: Path | None = None
 
     @property
     def versions(self) -> apt.Versions:
@@ -65,6 +65,14 @@ class Lab:
                                "modules.img and initramfs.gz")
         return found
 
+    def module(self, choice: str | None = None) -> Path:
+        """The module for that kernel; that for the instrumented one is built, once a process."""
+        if choice != "debug":
+            return config.checkout() / "ib_iser_rs.ko"
+        if self._debug_module is None:
+            self._debug_module = debugkernel.build_module(self.roots)
+        return self._debug_module
+
     def machine(self, out: Path, choice: str | None = None, **kwargs: object) -> qemu.Machine:
         """A machine with that kernel, whose results go to `out`."""
         k = self.kernel(choice)
@@ -95,7 +103,8 @@ class Lab:
         if "accel" not in kwargs:
             kwargs["accel"] = self.accel()
         interactive = bool(kwargs.get("interactive"))
-        env = {"TERM": os.environ.get("TERM", "dumb"), **stage_module(out), **env}
+        env = {"TERM": os.environ.get("TERM", "dumb"),
+               **stage_module(self.module(kernel_choice), out), **env}
         vm.prepare(out, command, env, hostname, interactive)
         machine = self.machine(out, kernel_choice, **kwargs)
         return vm.Running(self.cache, self.roots.toolchain(), machine, sink)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -21,16 +20,12 @@ SHOWN_LINES = 120
 
 def boot(lab: Lab, name: str, script: str, env: dict[str, str], seconds: float) -> vm.Verdict:
     """Run a script of tests/debug on the instrumented kernel."""
-    module = debugkernel.build_module(lab.roots)
+    lab.module("debug")
     out = vm.results_dir(lab.cache, name)
-    # A build meanwhile must not change it, and only the results are seen in the guest;
-    # under its own name the stock kernel's module is put there as well.
-    own = shutil.copy(module, out / "ib_iser_rs-debug.ko")
     accel = lab.accel()
     lab.report.line(f"machine: starting ({accel.upper()}); logs: {out}")
     return lab.run_one(out, ["python3", str(config.checkout() / "tests/debug" / script)],
-                       {**env, "ISER_MODULE": str(own)}, seconds, kernel_choice="debug",
-                       accel=accel)
+                       env, seconds, kernel_choice="debug", accel=accel)
 
 
 def judge(lab: Lab, verdict: vm.Verdict) -> list[kreport.Report]:
