@@ -124,7 +124,7 @@ class Together(unittest.TestCase):
             process = self.start()
             self.wait_for_run()
             process.send_signal(number)
-            process.communicate(timeout=30)
+            process.communicate(timeout=180)
             self.assertEqual(process.returncode, status)
             self.assertEqual(self.entries(), [])
             (self.top / "runs").unlink()

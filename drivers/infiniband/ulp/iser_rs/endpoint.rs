@@ -8,35 +8,31 @@
 //! first, and the others wait for it.
 
 use crate::{
-    cm_data, params,
+    params,
     receive::Receiver,
     sizes::{self, IoSize},
     state::{ConnState, Machine, Poll},
     transport::Iser,
 };
-use iscsi::{ConnError, ConnRef, SessionLimits, SocketAddr};
+use iscsi::{ConnRef, SessionLimits, SocketAddr};
 use kernel::{
     device::Device,
     fmt, new_condvar, new_mutex,
     prelude::*,
-    sync::{aref::ARef, Arc, ArcBorrow, CondVar, CondVarTimeoutResult, Mutex},
+    sync::{
+        aref::ARef,
+        lock::{mutex::MutexBackend, Guard},
+        Arc, CondVar, CondVarTimeoutResult, Mutex,
+    },
     time::msecs_to_jiffies,
 };
-use rdma::{
-    cm::{ConnectParams, Event, EventKind, Handler, Id},
-    qp::Qp,
-    Channel, Sender,
-};
+use rdma::{cm::Id, qp::Qp, Channel, Sender};
 
 /// How long resolving an address or a route may take.
-const RESOLVE_TIMEOUT_MS: u32 = 1000;
+pub(crate) const RESOLVE_TIMEOUT_MS: u32 = 1000;
 
-/// RDMA Reads that we have outstanding: none, but some targets want one.
-const INITIATOR_DEPTH: u8 = 1;
-/// Transport retries before a send fails: the most there are.
-const RETRY_COUNT: u8 = 7;
-/// Retries when the target has no receive posted. The next larger value is for ever.
-const RNR_RETRY_COUNT: u8 = 6;
+/// How long the target may take to hang up after a logout.
+const FAREWELL_MS: u32 = 250;
 
 /// A connection identifier with its endpoint.
 pub(crate) type EndpointId = Id<Endpoint>;
@@ -44,29 +40,42 @@ pub(crate) type EndpointId = Id<Endpoint>;
 /// A connection to a target.
 #[pin_data]
 pub(crate) struct Endpoint {
-    portal: SocketAddr,
+    pub(crate) portal: SocketAddr,
     #[pin]
-    inner: Mutex<Inner>,
+    pub(crate) inner: Mutex<Inner>,
     /// Told of every change of the state.
     #[pin]
-    changed: CondVar,
+    pub(crate) changed: CondVar,
 }
 
-struct Inner {
-    machine: Machine,
+pub(crate) struct Inner {
+    pub(crate) machine: Machine,
     /// Until bound.
-    qp: Option<Qp<Endpoint>>,
+    pub(crate) qp: Option<Qp<Endpoint>>,
     /// From bound on.
-    bound: Option<Bound>,
-    remote_invalidation: bool,
-    io: Option<IoSize>,
+    pub(crate) bound: Option<Bound>,
+    pub(crate) remote_invalidation: bool,
+    /// After a logout: the target has its turn to hang up.
+    pub(crate) farewell: Farewell,
+    pub(crate) io: Option<IoSize>,
     /// Why the connection could not be made.
-    error: Error,
+    pub(crate) error: Error,
 }
 
-struct Bound {
-    conn: ConnRef<Iser>,
-    channel: Arc<Channel<Receiver>>,
+/// How far the end of a logged out connection is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// Nobody waits for the target.
+    None,
+    /// Somebody does.
+    Waiting,
+    /// The target has hung up.
+    Gone,
+}
+
+pub(crate) struct Bound {
+    pub(crate) conn: ConnRef<Iser>,
+    pub(crate) channel: Arc<Channel<Receiver>>,
 }
 
 /// What a SCSI host needs to know.
@@ -89,6 +98,7 @@ impl Endpoint {
                 qp: None,
                 bound: None,
                 remote_invalidation: false,
+                farewell: Farewell::None,
                 io: None,
                 error: ENOTCONN,
             }),
@@ -230,6 +240,7 @@ impl Endpoint {
     pub(crate) fn terminate(id: &EndpointId, sender: Option<Sender<Receiver>>) {
         let this = id.handler();
         let mut inner = this.inner.lock();
+        this.await_farewell(&mut inner);
         let old = this.advance(&mut inner, ConnState::Terminating);
         if let Some(bound) = &inner.bound {
             // What is flushed from here on is no failure, and nothing is sent.
@@ -262,8 +273,31 @@ impl Endpoint {
         this.advance(&mut inner, ConnState::Down);
     }
 
+    /// After a logout, gives the target the time to hang up.
+    ///
+    /// It has sent the Logout Response but may not know yet that we have it: an
+    /// emulated device acknowledges behind the completion. A target that is hung up on
+    /// at this moment takes its response for lost, and LIO then loses track of it.
+    fn await_farewell(&self, inner: &mut Guard<'_, Inner, MutexBackend>) {
+        let logged_out = |bound: &Bound| bound.channel.ops().logged_out();
+        if inner.machine.state() != ConnState::Bound
+            || inner.farewell != Farewell::None
+            || !inner.bound.as_ref().is_some_and(logged_out)
+        {
+            return;
+        }
+        inner.farewell = Farewell::Waiting;
+        let mut left = msecs_to_jiffies(FAREWELL_MS);
+        while left > 0 && inner.farewell == Farewell::Waiting {
+            left = match self.changed.wait_interruptible_timeout(inner, left) {
+                CondVarTimeoutResult::Woken { jiffies } => jiffies,
+                _ => 0,
+            };
+        }
+    }
+
     /// Goes to another state, and tells who waits. Returns the old one.
-    fn advance(&self, inner: &mut Inner, to: ConnState) -> Option<ConnState> {
+    pub(crate) fn advance(&self, inner: &mut Inner, to: ConnState) -> Option<ConnState> {
         match inner.machine.advance(to) {
             Ok(old) => {
                 if old != inner.machine.state() {
@@ -279,189 +313,9 @@ impl Endpoint {
         }
     }
 
-    /// The connection could not be made. iscsid will find out, and disconnect.
-    ///
-    /// Not for a bound connection: that one is lost.
-    fn connect_failed(&self, inner: &mut Inner, what: fmt::Arguments<'_>, error: Error) {
-        if inner.machine.state().is_ending() {
-            return;
-        }
-        iscsi::err!("{}: {what}: error {}\n", self.portal, error.to_errno());
-        inner.error = error;
-        self.advance(inner, ConnState::Terminating);
-    }
-
-    fn debug(&self, what: fmt::Arguments<'_>) {
+    pub(crate) fn debug(&self, what: fmt::Arguments<'_>) {
         if params::debug() {
             pr_info!("{}: {what}\n", self.portal);
-        }
-    }
-
-    fn address_resolved(&self, event: &Event<'_, Self>) {
-        let mut inner = self.inner.lock();
-        if self
-            .advance(&mut inner, ConnState::ResolvingRoute)
-            .is_none()
-        {
-            return;
-        }
-        if let Err(e) = event.resolve_route(RESOLVE_TIMEOUT_MS) {
-            self.connect_failed(&mut inner, fmt!("cannot resolve the route"), e);
-        }
-    }
-
-    fn route_resolved(&self, event: &Event<'_, Self>) {
-        let mut inner = self.inner.lock();
-        if self.advance(&mut inner, ConnState::Connecting).is_none() {
-            return;
-        }
-        let qp = match event.create_qp(&sizes::QP) {
-            Ok(qp) => qp,
-            Err(e) => {
-                self.connect_failed(&mut inner, fmt!("cannot create the queue pair"), e);
-                return;
-            }
-        };
-        let max_sectors = params::MAX_SECTORS.get();
-        let io = IoSize::new(qp.caps(), max_sectors);
-        if io.max_sectors < max_sectors {
-            iscsi::notice!(
-                "{}: {} allows {} of {max_sectors} sectors in a command\n",
-                self.portal,
-                qp.device_name(),
-                io.max_sectors
-            );
-        }
-        let request = REQUEST.encode();
-        let params = ConnectParams {
-            private_data: &request,
-            responder_resources: qp.caps().max_qp_rd_atom.min(u8::MAX.into()) as u8,
-            initiator_depth: INITIATOR_DEPTH,
-            retry_count: RETRY_COUNT,
-            rnr_retry_count: RNR_RETRY_COUNT,
-        };
-        inner.io = Some(io);
-        inner.qp = Some(qp);
-        if let Err(e) = event.connect(&params) {
-            self.connect_failed(&mut inner, fmt!("cannot send the connection request"), e);
-        }
-    }
-
-    fn established(&self, event: &Event<'_, Self>) {
-        let mut inner = self.inner.lock();
-        let answer = cm_data::parse_response(event.private_data());
-        inner.remote_invalidation = REQUEST.negotiate(answer);
-        let kind = if inner.remote_invalidation {
-            "remote"
-        } else {
-            "local"
-        };
-        self.debug(fmt!("connected, {kind} invalidation"));
-        self.advance(&mut inner, ConnState::Established);
-    }
-
-    /// The connection could not be made, as an event says. Returns false if it had been
-    /// made before.
-    fn not_connected(&self, event: &Event<'_, Self>) -> bool {
-        let mut inner = self.inner.lock();
-        match (inner.machine.state(), event.kind()) {
-            (ConnState::Established | ConnState::Bound, _) => return false,
-            (_, EventKind::Rejected) => {
-                let reason = event.reject_reason();
-                self.connect_failed(
-                    &mut inner,
-                    fmt!("the target rejects the connection: {reason}"),
-                    ECONNREFUSED,
-                );
-            }
-            _ => {
-                let error = match event.status() {
-                    status if status < 0 => Error::from_errno(status),
-                    _ => EHOSTUNREACH,
-                };
-                self.connect_failed(&mut inner, fmt!("{}", event.name()), error);
-            }
-        }
-        true
-    }
-
-    /// The peer, or something between, has ended the connection. The transport class
-    /// does the rest; until then nothing is posted that would not be flushed.
-    fn lost(&self, id: &EndpointId, what: &CStr) {
-        let inner = self.inner.lock();
-        if inner.machine.state().is_ending() {
-            return;
-        }
-        iscsi::notice!("{}: connection lost: {what}\n", self.portal);
-        if let Some(bound) = &inner.bound {
-            bound.channel.close();
-        }
-        let _ = id.disconnect();
-        match &inner.bound {
-            Some(bound) => {
-                // What has arrived, such as why a login is refused, comes first.
-                bound.channel.drain();
-                let conn = bound.conn.clone();
-                drop(inner);
-                conn.fail(ConnError::CONN_FAILED);
-            }
-            None => {
-                let mut inner = inner;
-                inner.error = ECONNRESET;
-                self.advance(&mut inner, ConnState::Terminating);
-            }
-        }
-    }
-
-    /// The device goes away: everything made on it has to go first.
-    fn removed(&self, id: &EndpointId) {
-        let conn = {
-            let mut inner = self.inner.lock();
-            inner.error = ENODEV;
-            if !inner.machine.state().is_ending() {
-                iscsi::notice!("{}: the RDMA device is being removed\n", self.portal);
-            }
-            inner.bound.as_ref().map(|b| b.conn.clone())
-        };
-        Self::terminate(id, None);
-        if let Some(conn) = conn {
-            conn.fail(ConnError::CONN_FAILED);
-        }
-    }
-}
-
-/// What we say in a connection request.
-const REQUEST: cm_data::Request = cm_data::Request {
-    remote_invalidation: true,
-};
-
-impl Handler for Endpoint {
-    fn event(id: ArcBorrow<'_, Id<Self>>, event: &Event<'_, Self>) {
-        let this = id.handler();
-        let kind = event.kind();
-        this.debug(fmt!("{}, status {}", event.name(), event.status()));
-        match kind {
-            EventKind::AddrResolved => this.address_resolved(event),
-            EventKind::RouteResolved => this.route_resolved(event),
-            EventKind::Established => this.established(event),
-            // Some of these also come when a connection is long established: the
-            // target's address has moved, or it has given up after all.
-            EventKind::Rejected
-            | EventKind::AddrError
-            | EventKind::RouteError
-            | EventKind::ConnectError
-            | EventKind::Unreachable => {
-                if !this.not_connected(event) {
-                    this.lost(&id, event.name());
-                }
-            }
-            EventKind::Disconnected | EventKind::AddrChange | EventKind::TimewaitExit => {
-                this.lost(&id, event.name());
-            }
-            EventKind::DeviceRemoval => this.removed(&id),
-            EventKind::Other(number) => {
-                iscsi::notice!("{}: unexpected event {number}\n", this.portal);
-            }
         }
     }
 }

@@ -3,7 +3,8 @@
 //! iSER initiator (RFC 7145): the driver. Policy only, no `unsafe`.
 //!
 //! - [`transport`]: what the iSCSI transport class calls.
-//! - [`endpoint`]: a connection from address resolution to its end.
+//! - [`endpoint`]: a connection from address resolution to its end, and
+//!   [`events`]: what the connection manager tells it.
 //! - [`connection`]: a connection that iSCSI is bound to; how PDUs are sent.
 //! - [`receive`]: what arrives, and what goes wrong.
 //! - [`sizes`]: queues, regions and hosts in numbers.
@@ -19,6 +20,7 @@ mod cm_data;
 mod connection;
 mod display;
 mod endpoint;
+mod events;
 mod params;
 mod receive;
 mod sizes;

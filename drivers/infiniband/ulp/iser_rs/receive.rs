@@ -24,6 +24,8 @@ pub(crate) struct Receiver {
     /// The connection has been failed: say so once.
     failed: AtomicFlag,
     violations: Atomic<u32>,
+    /// The target has answered a Logout Request.
+    logged_out: AtomicFlag,
 }
 
 /// A PDU that nobody answers, until its send has completed.
@@ -43,12 +45,18 @@ impl Receiver {
             conn,
             failed: AtomicFlag::new(false),
             violations: Atomic::new(0),
+            logged_out: AtomicFlag::new(false),
         }
     }
 
     /// How often the target broke a rule.
     pub(crate) fn violations(&self) -> u32 {
         self.violations.load(Relaxed)
+    }
+
+    /// Whether the target has answered a Logout Request.
+    pub(crate) fn logged_out(&self) -> bool {
+        self.logged_out.load(Relaxed)
     }
 
     #[inline]
@@ -63,6 +71,10 @@ impl Receiver {
             return Err(Breach::Command(rdma::Violation::InvalidationWithoutKey {
                 key,
             }));
+        }
+        if wire::is_logout_response(pdu.bhs) {
+            // Before user space learns of it, and disconnects.
+            self.logged_out.store(true, Relaxed);
         }
         // Aligned in every buffer: 28 bytes of iSER header come before.
         let done = match Bhs::from_bytes(pdu.bhs) {

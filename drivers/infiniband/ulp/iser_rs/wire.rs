@@ -274,6 +274,12 @@ pub(crate) const fn is_login_response(bhs: &[u8; BHS_LEN]) -> bool {
     bhs[0] & OPCODE_MASK == Opcode::LoginResponse as u8
 }
 
+/// Whether a PDU of the target is a Logout Response.
+#[inline]
+pub(crate) const fn is_logout_response(bhs: &[u8; BHS_LEN]) -> bool {
+    bhs[0] & OPCODE_MASK == Opcode::LogoutResponse as u8
+}
+
 /// Whether a PDU of ours is a Login Request that asks for the full feature phase: the target's
 /// agreement may be the last thing that goes to a login buffer (RFC 7143, section 11.12.1).
 #[inline]
