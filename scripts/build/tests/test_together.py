@@ -44,6 +44,12 @@ sys.exit(kbuild.main(["build", *sys.argv[1:]]))
 """
 
 
+def default_signals() -> None:
+    """In a child: let the signals of the tests do what they usually do."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Together(unittest.TestCase):
     """The cache holds whole entries only, whatever happens to a build."""
 
@@ -80,9 +86,11 @@ class Together(unittest.TestCase):
             "PATH": f"{self.top}/bin:{os.environ['PATH']}", "PYTHONPATH": str(TOP / "scripts"),
             "ISER_CACHE": str(self.top / "cache"), "KSRC": str(self.top / "source"),
         }
+        # A job in the background of a shell ignores what the tests send.
         process = subprocess.Popen(
             [sys.executable, "-B", "-c", RUN, str(self.top / "headers"), *(make or ("echo",))],
-            env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=default_signals)
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.stderr.close)
         return process
