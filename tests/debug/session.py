@@ -112,14 +112,18 @@ class Bench:
             time.sleep(20)
         timeout.write_text("30\n", encoding="ascii")
         wait_for("I/O after aborts", lambda: alive(path), 120)
-        self.report.line(f"{session.state}, {read(f'/sys/block/{name}/device/state')}")
+        late = int(read(f"/sys/block/{name}/device/iotmo_cnt"), 16)
+        print(f"# {late} commands were late; {session.state}", flush=True)
+        assert late, "no command was late"
         self.logout()
 
     def link(self) -> None:
         """Take the RDMA device away during I/O; bring it back."""
         _, path = self.login()
         with load(path):
+            began = time.monotonic()
             run("rdma", "link", "delete", self.network.device, timeout=180)
+            print(f"# the device went within {time.monotonic() - began:.1f} s", flush=True)
             time.sleep(3)
             run("rdma", "link", "add", self.network.device, "type", "rxe",
                 "netdev", self.network.netdev)
