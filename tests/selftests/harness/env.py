@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The surroundings of a test: driver, network, target, sessions.
+
+They are made when a test asks for them, kept as long as tests ask for the
+same, and put back into their first state after each test, however it ended.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from harness import kernlog as judge
+from harness import leftover
+from harness.case import BOTH, Failure, check, equal
+from lab.guest import disk, initiator, kernlog, lio, net, tgt
+from lab.guest.driver import Driver
+from lab.guest.initiator import Node, Session
+from lab.guest.lio import Chap
+from lab.guest.system import loaded, run, wait_for
+from lab.report import LabError
+
+PORT = 3260
+DISK_MIB = 96
+SETTLE_SECONDS = 15
+
+TGT_LOG = "/run/iser/tgtd.log"
+TGT_TOO_EARLY = "non-login pdu during login phase"
+
+# A login that cannot succeed shall say so soon: no retries.
+ONE_TRY: Mapping[str, object] = {"node.session.initial_login_retry_max": 1,
+                                 "node.conn[0].timeo.login_timeout": 5}
+# LIO notices only after 15 s that a login was given up, and does nothing else meanwhile.
+AFTER_A_REFUSAL: Mapping[str, object] = {"node.conn[0].timeo.login_timeout": 40}
+
+
+def chosen_targets() -> tuple[str, ...]:
+    """The targets to test with: ISER_TARGET, by default both."""
+    named = tuple(filter(None, os.environ.get("ISER_TARGET", "").replace(",", " ").split()))
+    for name in named:
+        if name not in BOTH:
+            raise LabError(f"ISER_TARGET={name}: a target is lio or tgt")
+    return named or BOTH
+
+
+def opens(path: str) -> bool:
+    """Whether a disk is ready: its node may be there before its driver is."""
+    try:
+        return disk.size(path) > 0
+    except OSError:
+        return False
+
+
+class Env:
+    """What a test gets as its first argument."""
+
+    def __init__(self, keep_loaded: bool = True) -> None:
+        self.driver = Driver.from_env()
+        self.keep_loaded = keep_loaded     # the state between tests
+        self.kind = ""                     # target of the running test
+        self._network: net.Network | None = None
+        self._target: lio.Target | tgt.Target | None = None
+        self._tgt_log = 0                  # how long tgt's log was at the last login
+        self._reloaded = False             # the module has other parameters than usual
+        self._chosen = False               # the running test has asked for a target
+
+    # Setting up and taking down, done by the program
+
+    def start(self) -> None:
+        """Before the first test."""
+        self.driver.install()
+        for module in ("ib_iser", "ib_iser_rs"):
+            if loaded(module):
+                run("rmmod", module)
+        self._network = net.up()
+        if self.keep_loaded:
+            self.driver.load()
+        initiator.start()
+
+    def stop(self) -> None:
+        """After the last test; what is left behind is an error."""
+        self.drop_target()
+        if self.driver.is_loaded():
+            self.driver.unload()
+        initiator.stop()
+        self.expect_gone(leftover.of_module)
+        if self._network is not None:
+            net.down(self._network)
+            self._network = None
+
+    def begin(self, kind: str) -> None:
+        """Before each test."""
+        self.kind, self._chosen = kind, False
+
+    def restore(self, failed: bool) -> None:
+        """After each test: no session, no record, the module as between tests.
+
+        Raises if the test left something behind. After a failure the target is
+        made anew, because nobody knows what state it is in.
+        """
+        left = [f"session {s.sid} ({s.state})" for s in initiator.sessions()]
+        if left:
+            self._log_out_all()
+        self._forget_records()
+        if failed or left:
+            with suppress(LabError):
+                self.drop_target()
+        if self.driver.is_loaded():
+            self.expect_gone(leftover.of_sessions)
+            if not self.keep_loaded:
+                self.driver.unload()
+        if self.keep_loaded and (self._reloaded or not self.driver.is_loaded()):
+            self.reload({})
+            self._reloaded = False
+        if left and not failed:
+            raise Failure("the test left behind: " + ", ".join(left))
+
+    @staticmethod
+    def _log_out_all() -> None:
+        """Log out of whatever is there; iscsid refuses while it reconnects."""
+        def gone() -> bool:
+            for session in initiator.sessions():
+                run("iscsiadm", "-m", "session", "-r", str(session.sid), "--logout", check=False,
+                    timeout=60)
+            return not initiator.sessions()
+        wait_for("the end of all sessions", gone, 60, pause=1)
+
+    @staticmethod
+    def _forget_records() -> None:
+        """Remove the records of our targets; those of others are none of our business."""
+        listed = run("iscsiadm", "-m", "node", check=False).stdout
+        for iqn in sorted({n.iqn for n in initiator.parse_discovery(listed)}):
+            if iqn.startswith("iqn.2026-01.lab.iser:"):
+                run("iscsiadm", "-m", "node", "-T", iqn, "-o", "delete", check=False)
+
+    def expect_gone(self, what: object) -> None:
+        """Wait until a function of `leftover` finds nothing."""
+        assert callable(what)
+        found: list[str] = []
+
+        def none() -> bool:
+            found[:] = what(self.driver.module)
+            return not found
+        try:
+            wait_for("nothing left", none, SETTLE_SECONDS, pause=0.1)
+        except LabError as exc:
+            raise Failure("left behind:\n" + "\n".join(found[:20])) from exc
+
+    # For tests
+
+    @property
+    def network(self) -> net.Network:
+        """The network."""
+        assert self._network is not None
+        return self._network
+
+    def portal(self, v6: bool = False, port: int = PORT) -> str:
+        """The target's portal as open-iscsi writes it."""
+        network = self.network
+        return initiator.portal_text(network.target_ipv6 if v6 else network.target_ipv4, port)
+
+    def reload(self, parameters: Mapping[str, object]) -> None:
+        """Have the module loaded with these parameters, for the running test."""
+        if self.driver.is_loaded():
+            self.driver.unload()
+        self.driver.load(parameters)
+        self._reloaded = True
+
+    def lio(self, **changes: object) -> lio.Target:
+        """A LIO target, by default with one ramdisk and a portal of each family."""
+        network = self.network
+        target = lio.Target([(network.ipv4, PORT), (network.ipv6, PORT)],
+                            [lio.Ramdisk("disk0", DISK_MIB)])
+        return self._serve(replace(target, **changes))  # type: ignore[type-var]
+
+    def tgt(self, **changes: object) -> tgt.Target:
+        """A tgt target with one disk."""
+        target = tgt.Target(mib=(DISK_MIB,), initiators=(initiator.NAME,))
+        return self._serve(replace(target, **changes))  # type: ignore[type-var]
+
+    def target(self) -> lio.Target | tgt.Target:
+        """The default target of the kind the test is for."""
+        return self.lio() if self.kind == "lio" else self.tgt()
+
+    def _serve(self, wanted: lio.Target | tgt.Target) -> lio.Target | tgt.Target:
+        """Have this target up, and no other."""
+        self._chosen = True
+        if self._target is not None and self._target != wanted:
+            self.drop_target()
+        if self._target is None:
+            wanted.up()
+            self._target = wanted
+        return self._target
+
+    def drop_target(self) -> None:
+        """Take the target down, if there is one."""
+        target, self._target = self._target, None
+        if target is not None:
+            target.down()
+
+    def node(self, v6: bool = False, iqn: str = "") -> Node:
+        """A record of the target the test has chosen, or the default one; without discovery."""
+        if not self._chosen:
+            self.target()
+        assert self._target is not None
+        return initiator.new_node(iqn or self._target.iqn, self.portal(v6))
+
+    @contextmanager
+    def session(self, values: Mapping[str, object] | None = None, *, v6: bool = False,
+                chap: Chap | None = None, disks: int = 1, iqn: str = "",
+                may_drop: bool = False) -> Iterator[Session]:
+        """A session with the target, logged out of at the end.
+
+        Unless the test says that the connection may drop, it must be the same
+        one from login to logout.
+        """
+        node = self.node(v6, iqn)
+        session = self._login(node, values, chap)
+        mark = kernlog.mark(f"session {session.sid}")
+        if disks:
+            for path in session.wait_disks(disks):
+                wait_for(f"{path} can be opened", lambda p=path: opens(p), SETTLE_SECONDS)
+        yield session
+        equal(f"state of session {session.sid} at the end", session.state, "LOGGED_IN")
+        if not may_drop:
+            lost = judge.connection_errors(kernlog.since(mark))
+            check(not lost or self._tgt_hung_up(), "the connection was lost and recovered:\n" + "\n".join(lost))
+        initiator.logout(node)
+        initiator.forget(node)
+
+    def _login(self, node: Node, values: Mapping[str, object] | None, chap: Chap | None) -> Session:
+        """Log in; once more if tgt has hung up, as it does at times."""
+        self._tgt_log = os.path.getsize(TGT_LOG) if os.path.exists(TGT_LOG) else 0
+        for _ in range(2):
+            try:
+                return initiator.login(node, values, chap)
+            except LabError:
+                if not self._tgt_hung_up():
+                    raise
+                run("iscsiadm", *initiator.of(node), "--logout", check=False)
+        return initiator.login(node, values, chap)
+
+    def _tgt_hung_up(self) -> bool:
+        """Whether tgt has taken a request for one that came too early; see lab.guest.tgt."""
+        if not isinstance(self._target, tgt.Target):
+            return False
+        with open(TGT_LOG, encoding="utf-8", errors="replace") as log:
+            log.seek(self._tgt_log)
+            return TGT_TOO_EARLY in log.read()
+
+    def refused(self, node: Node, values: Mapping[str, object] | None = None,
+                chap: Chap | None = None) -> str:
+        """Log in where that must fail; return what iscsiadm said."""
+        try:
+            session = initiator.login(node, {**ONE_TRY, **(values or {})}, chap)
+        except LabError as exc:
+            equal("sessions after the refused login", initiator.sessions(), [])
+            return str(exc)
+        raise Failure(f"the login succeeded: session {session.sid}")

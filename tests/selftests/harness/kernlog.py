@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the kernel log says about a test: reports that fail it, and known ones.
+
+What is bad is said in `lab.kmsg`, and what a report is in `lab.kreport`, once for
+the whole project. A report that is proven to be another's is in one of the lists
+below, with its evidence, and is matched exactly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from lab import kreport
+from lab.kreport import Report
+
+TESTS = Path(__file__).resolve().parents[2]
+# Of the stock kernel, and of the instrumented one.
+LISTS = (TESTS / "selftests/known-reports", TESTS / "debug/known-reports")
+
+CONNECTION_ERROR = re.compile(r"connection\d+:\d+: detected conn error")
+
+Table = dict[tuple[str, tuple[str, ...]], str]
+
+
+def known(lists: Iterable[Path] = LISTS) -> Table:
+    """The reports that are not held against the driver under test, and why."""
+    table: Table = {}
+    for path in lists:
+        if path.exists():
+            table.update(kreport.known(path))
+    return table
+
+
+def complaints(rows: Iterable[str], excused: Table) -> list[Report]:
+    """The reports that fail a test."""
+    return kreport.judge(kreport.reports(rows), excused)[0]
+
+
+def connection_errors(rows: Iterable[str]) -> list[str]:
+    """The lines by which libiscsi says that a connection was lost."""
+    return [row for row in rows if CONNECTION_ERROR.search(row)]
+
+
+def excerpt(rows: list[str], bad: list[Report], most: int = 120) -> list[str]:
+    """What to show of a log: the first reports as the list would have them, and whole; or its end."""
+    if not bad:
+        return rows[-40:]
+    chosen: list[str] = []
+    for report in bad[:3]:
+        chosen += [*report.entry().splitlines(), "in full:", *report.rows]
+    if len(chosen) > most:
+        chosen = [*chosen[:most], f"... and {len(chosen) - most} lines more"]
+    return chosen + ([f"... and {len(bad) - 3} reports more"] if len(bad) > 3 else [])

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A LIO disk that can be made to stop and to go on: iblock over a dm device.
+
+A suspended dm device keeps what arrives; so commands time out at the initiator
+while the target has them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from harness.case import Skip
+from lab.guest.system import modprobe, run
+from lab.report import LabError
+
+NAME = "iser-slow"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A LUN on a block device, as `lab.guest.lio` takes them."""
+
+    name: str
+    path: str
+    hba = "iblock_0"
+
+    def control(self) -> str:
+        """What configures the backstore."""
+        return f"udev_path={self.path}"
+
+
+class Slow:
+    """The dm device."""
+
+    path = f"/dev/mapper/{NAME}"
+
+    def lun(self) -> Block:
+        """The LUN on it."""
+        return Block("slow", self.path)
+
+    def suspend(self) -> None:
+        """Keep every request from now on."""
+        run("dmsetup", "suspend", "--noflush", "--nolockfs", NAME)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        run("dmsetup", "resume", NAME)
+
+    @contextmanager
+    def stopped(self, seconds: float) -> Iterator[None]:
+        """Keep requests for so long, while the block goes on; at its end they flow in any case."""
+        self.suspend()
+        timer = threading.Timer(seconds, self.resume)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.join()
+
+
+@contextmanager
+def device(mib: int = 32) -> Iterator[Slow]:
+    """Make the device on a ramdisk of the kernel; the target on it must be gone at the end."""
+    try:
+        modprobe("dm_mod", "target_core_iblock")
+        run("modprobe", "brd", "rd_nr=1", f"rd_size={mib * 1024}")
+    except LabError as exc:
+        raise Skip(f"no disk that can be stopped: {exc}") from exc
+    try:
+        run("dmsetup", "create", NAME, "--table", f"0 {mib * 2048} linear /dev/ram0 0")
+        # Without udev nobody else makes the node.
+        run("dmsetup", "mknodes", NAME)
+        yield Slow()
+    finally:
+        run("dmsetup", "resume", NAME, check=False)
+        run("dmsetup", "remove", "--retry", NAME, check=False)
+        run("rmmod", "brd", check=False)

@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Connections that are lost and come back, with the data whole."""
+
+import os
+import signal
+import sys
+import threading
+
+from harness import program
+from harness.case import BOTH, LIO, case, check
+from harness.env import Env, opens
+from lab.guest import disk, initiator, lio
+from lab.guest.initiator import Session
+from lab.guest.system import output, run, wait_for, write
+
+SETTINGS = {"node.session.timeo.replacement_timeout": 60, "node.conn[0].timeo.noop_out_interval": 2,
+            "node.conn[0].timeo.noop_out_timeout": 3}
+
+
+def back(session: Session) -> None:
+    """The session is there again."""
+    wait_for("the session's return", lambda: session.state == "LOGGED_IN", 60)
+
+
+@case(LIO, limit=200)
+def target_is_disabled_and_enabled(env: Env) -> None:
+    """The target drops the connection twice under load; no error reaches the application."""
+    target = env.lio()
+    assert isinstance(target, lio.Target)
+    with env.session(SETTINGS, may_drop=True) as session:
+        path = session.disks()[0]
+
+        def down_and_up() -> None:
+            for _ in range(2):
+                gone.wait(2)
+                write(target.tpg / "enable", 0)
+                gone.wait(3)
+                write(target.tpg / "enable", 1)
+                back(session)
+        gone = threading.Event()
+        worker = threading.Thread(target=down_and_up)
+        worker.start()
+        try:
+            disk.fio_verify(path, bs="16k", size="24m", iodepth=16, time_based=1, runtime=20,
+                            timeout=150)
+        finally:
+            worker.join()
+        back(session)
+        disk.fio_verify(path, bs="64k", size="2m")
+
+
+@case(BOTH, limit=120)
+def logout_while_the_target_is_away(env: Env) -> None:
+    """A session that waits for its target can be given up, and leaves nothing."""
+    env.target()
+    node = env.node()
+    session = initiator.login(node, SETTINGS)
+    path = session.wait_disks()[0]
+    wait_for(f"{path} can be opened", lambda: opens(path), 30)
+    env.drop_target()
+    wait_for("the loss of the connection", lambda: session.state != "LOGGED_IN", 30)
+    run("iscsiadm", *initiator.of(node), "--logout", check=False, timeout=60)
+    wait_for("the end of the session", lambda: not initiator.sessions(), 60)
+
+
+@case(LIO, limit=150)
+def errors_come_after_replacement_timeout(env: Env) -> None:
+    """A target that stays away: I/O waits for replacement_timeout, then it is an error."""
+    env.lio()
+    with env.session({**SETTINGS, "node.session.timeo.replacement_timeout": 5},
+                     may_drop=True) as session:
+        path = session.disks()[0]
+        target = env.lio()
+        assert isinstance(target, lio.Target)
+        write(target.tpg / "enable", 0)
+        try:
+            wait_for("the loss of the connection", lambda: session.state != "LOGGED_IN", 30)
+            done = run("dd", f"if={path}", "of=/dev/null", "bs=64k", "count=1", "iflag=direct",
+                       check=False, timeout=60)
+            check(done.returncode != 0, "a read without a target succeeded")
+        finally:
+            write(target.tpg / "enable", 1)
+        back(session)
+        disk.fio_verify(path, bs="64k", size="2m")
+
+
+@case(BOTH, limit=120)
+def iscsid_dies(env: Env) -> None:
+    """I/O goes on while there is no iscsid; a new one takes the session over by a new login."""
+    with env.session(SETTINGS, may_drop=True) as session:
+        path = session.disks()[0]
+        for pid in output("pidof", "iscsid").split():
+            os.kill(int(pid), signal.SIGKILL)
+        wait_for("the end of iscsid", lambda: not initiator.iscsid_running(), 10)
+        disk.fio_verify(path, bs="16k", size="4m")
+        initiator.start()
+        wait_for("the new iscsid", lambda: "iser" in initiator.iscsiadm("-m", "session"), 20)
+        back(session)
+        disk.fio_verify(path, bs="16k", size="4m")
+
+
+@case(LIO, limit=120)
+def portal_is_removed(env: Env) -> None:
+    """A portal that vanishes under a session, and comes back: the session does too."""
+    target = env.lio()
+    assert isinstance(target, lio.Target)
+    with env.session(SETTINGS, may_drop=True) as session:
+        path = session.disks()[0]
+        target.remove_portal(env.network.ipv4, 3260)
+        try:
+            disk.fio_verify(path, bs="16k", size="1m", timeout=20)
+        finally:
+            target.add_portal(env.network.ipv4, 3260)
+        back(session)
+        disk.fio_verify(path, bs="16k", size="2m")
+
+
+if __name__ == "__main__":
+    sys.exit(program.main(__doc__))

@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""A hundred logins and logouts, and what they leave behind: nothing."""
+
+import sys
+import time
+
+from harness import leftover, memory, program
+from harness.case import BOTH, LIO, case, check, equal
+from harness.env import Env, opens
+from lab.guest import disk, initiator
+from lab.guest.system import wait_for
+
+IN_A_ROW = {"lio": 40, "tgt": 20}
+AT_ONCE, ROUNDS = 10, 6
+GROWTH_KIB = 4096
+
+
+def one(node: initiator.Node) -> None:
+    """One login and logout; the target's disks are not looked at."""
+    initiator.iscsiadm(*initiator.of(node), "--login")
+    initiator.iscsiadm(*initiator.of(node), "--logout")
+
+
+@case(BOTH, limit=180)
+def one_after_another(env: Env) -> None:
+    """Many sessions in a row; no kernel memory is lost on the way."""
+    node = env.node()
+    initiator.settings(node, {"node.session.scan": "manual"})
+    for _ in range(5):
+        one(node)
+    env.expect_gone(leftover.of_sessions)
+    before = memory.now()
+    began, count = time.monotonic(), IN_A_ROW[env.kind]
+    for _ in range(count):
+        one(node)
+    print(f"# {count} logins and logouts: {time.monotonic() - began:.1f} s", flush=True)
+    env.expect_gone(leftover.of_sessions)
+    lost = memory.lost(before, count * 9 // 10, GROWTH_KIB)
+    check(not lost, f"{count} logins and logouts leave behind (objects, or KiB): {lost}")
+
+
+@case(LIO, limit=240)
+def ten_at_once(env: Env) -> None:
+    """Ten sessions at once, over and over, with their disks."""
+    node = env.node()
+    initiator.settings(node, {"node.session.nr_sessions": AT_ONCE})
+    for turn in range(ROUNDS):
+        initiator.iscsiadm(*initiator.of(node), "--login", timeout=120)
+        sessions = initiator.sessions()
+        equal(f"sessions in round {turn}", len(sessions), AT_ONCE)
+        if turn == 0:
+            path = sessions[-1].wait_disks()[0]
+            wait_for(f"{path} can be opened", lambda p=path: opens(p), 30)
+            disk.fio_verify(path, bs="64k", size="1m")
+        initiator.iscsiadm(*initiator.of(node), "--logout", timeout=120)
+        equal(f"sessions after round {turn}", initiator.sessions(), [])
+
+
+if __name__ == "__main__":
+    sys.exit(program.main(__doc__))
