@@ -6,7 +6,6 @@ use crate::bhs::Bhs;
 use crate::bindings;
 use crate::error::ConnError;
 use crate::lock::{Back, Frwd};
-use crate::task::CommandRef;
 use crate::Transport;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
@@ -277,7 +276,6 @@ impl<T: Transport> ConnRef<T> {
     ///
     /// `data` is the data segment without padding. An error is a reason for
     /// [`ConnRef::fail`].
-    #[inline]
     pub fn complete_pdu(&self, bhs: &Bhs, data: &[u8]) -> Result<(), ConnError> {
         // User space may answer a login or text response at once, on another CPU, while
         // libiscsi has not let go of the task that both requests share; it would be
@@ -285,37 +283,14 @@ impl<T: Transport> ConnRef<T> {
         // this.
         // SAFETY: The session is valid by the type invariant.
         let _frwd = is_negotiation(bhs).then(|| unsafe { Frwd::lock(self.session()) });
-        // SAFETY: The session is valid by the type invariant.
-        let back = unsafe { Back::lock(self.session()) };
-        // SAFETY: `back` is held.
-        unsafe { self.complete_locked(&back, bhs, data) }
+        self.complete_response(bhs, data)
     }
 
-    /// Hands a received PDU to libiscsi, and drops a reference on the task that it answers.
-    ///
-    /// The same as dropping `reference` and then calling [`ConnRef::complete_pdu`], except that
-    /// the lock is taken only once. Softirq, no lock held.
-    #[inline]
-    pub fn complete_command(
-        &self,
-        bhs: &Bhs,
-        data: &[u8],
-        reference: CommandRef,
-    ) -> Result<(), ConnError> {
-        let session = self.session();
-        let task = reference.task().as_ptr();
-        // SAFETY: A referenced task has a valid connection.
-        if unsafe { (*(*task).conn).session } != session.as_ptr() {
-            // Of another session, whose lock is another one.
-            drop(reference);
-            return self.complete_pdu(bhs, data);
-        }
-
+    /// [`ConnRef::complete_pdu`] for what is no Login or Text Response.
+    #[inline(always)]
+    pub fn complete_response(&self, bhs: &Bhs, data: &[u8]) -> Result<(), ConnError> {
         // SAFETY: The session is valid by the type invariant.
-        let back = unsafe { Back::lock(session) };
-        core::mem::forget(reference);
-        // SAFETY: `back_lock` of the task's session is held; the reference is the forgotten one.
-        unsafe { bindings::__iscsi_put_task(task) };
+        let back = unsafe { Back::lock(self.session()) };
         // SAFETY: `back` is held.
         unsafe { self.complete_locked(&back, bhs, data) }
     }
@@ -325,7 +300,7 @@ impl<T: Transport> ConnRef<T> {
     /// # Safety
     ///
     /// `back` must be of the session of this connection.
-    #[inline]
+    #[inline(always)]
     unsafe fn complete_locked(
         &self,
         _back: &Back<'_>,

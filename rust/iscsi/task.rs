@@ -69,12 +69,13 @@ pub enum Direction {
 /// # Invariants
 ///
 /// `task` is a task of our session with a SCSI command, and `frwd_lock` is held during `'a`:
-/// nobody else prepares, sends or reuses the task. (The command itself may be gone as soon as
-/// it is sent; everything of it is read before.)
+/// nobody else prepares, sends or reuses the task.
 pub struct Command<'a> {
     task: NonNull<bindings::iscsi_task>,
-    direction: Direction,
+    /// These are of the SCSI command, which may be gone as soon as it is sent.
+    direction: bindings::dma_data_direction,
     data_len: u32,
+    segments: u32,
     referenced: bool,
     _locked: PhantomData<&'a mut bindings::iscsi_task>,
 }
@@ -85,25 +86,20 @@ impl Command<'_> {
     /// # Safety
     ///
     /// The type invariant must hold, and the command must not be sent yet.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn new(task: NonNull<bindings::iscsi_task>) -> Self {
         // SAFETY: The task has a command that is not sent yet, so that it is still there.
-        let (direction, data_len) = unsafe {
+        let (direction, data_len, segments) = unsafe {
             let sc = (*task.as_ptr()).sc;
-            ((*sc).sc_data_direction, (*sc).sdb.length)
+            let sdb = &(*sc).sdb;
+            ((*sc).sc_data_direction, sdb.length, sdb.table.nents)
         };
-        let direction = match direction {
-            _ if data_len == 0 => Direction::None,
-            bindings::dma_data_direction::DMA_FROM_DEVICE => Direction::Read,
-            bindings::dma_data_direction::DMA_TO_DEVICE => Direction::Write,
-            _ => Direction::None,
-        };
-
         // INVARIANT: By the safety requirements.
         Self {
             task,
             direction,
             data_len,
+            segments,
             referenced: false,
             _locked: PhantomData,
         }
@@ -124,15 +120,28 @@ impl Command<'_> {
     }
 
     /// Returns where the data goes.
-    #[inline]
+    #[inline(always)]
     pub fn direction(&self) -> Direction {
-        self.direction
+        if self.data_len == 0 {
+            return Direction::None;
+        }
+        match self.direction {
+            bindings::dma_data_direction::DMA_FROM_DEVICE => Direction::Read,
+            bindings::dma_data_direction::DMA_TO_DEVICE => Direction::Write,
+            _ => Direction::None,
+        }
     }
 
     /// Returns the length of the data buffer in bytes.
     #[inline]
     pub fn data_len(&self) -> u32 {
         self.data_len
+    }
+
+    /// Returns how many segments of memory the data buffer has.
+    #[inline]
+    pub fn segments(&self) -> u32 {
+        self.segments
     }
 
     /// Returns the Expected Data Transfer Length in the header.
@@ -154,7 +163,7 @@ impl Command<'_> {
     /// Returns how many bytes follow in unsolicited Data-Out PDUs.
     #[inline]
     pub fn unsolicited_len(&self) -> u32 {
-        if self.direction == Direction::Write {
+        if self.direction() == Direction::Write {
             // SAFETY: Valid by the type invariant; only written under the lock.
             unsafe { (*self.task.as_ptr()).unsol_r2t.data_length }
         } else {
@@ -186,7 +195,7 @@ impl Command<'_> {
     ///
     /// libiscsi prepares the whole task again should the transmit fail.
     pub fn next_data_out(&mut self) -> Option<DataOut> {
-        if self.direction != Direction::Write {
+        if self.direction() != Direction::Write {
             return None;
         }
         let task = self.task.as_ptr();
@@ -275,12 +284,6 @@ impl CommandRef {
         unsafe { (*self.sdb()).length }
     }
 
-    /// Returns the task.
-    #[inline]
-    pub(crate) fn task(&self) -> NonNull<bindings::iscsi_task> {
-        self.task
-    }
-
     #[inline]
     fn sdb(&self) -> *const bindings::scsi_data_buffer {
         // SAFETY: By the type invariant the task is valid and has a command.
@@ -291,9 +294,15 @@ impl CommandRef {
 impl Drop for CommandRef {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: Gives up the reference that `self` owns by the type invariant. The last one
-        // takes `back_lock`, which is not held: no driver code runs under it.
-        unsafe { bindings::iscsi_put_task(self.task.as_ptr()) };
+        let task = self.task.as_ptr();
+        // SAFETY: Gives up the reference that `self` owns by the type invariant. It is hardly
+        // ever the last one; that takes `back_lock`, which is not held: no driver code runs
+        // under it.
+        unsafe {
+            if !bindings::refcount_dec_not_one(addr_of_mut!((*task).refcount)) {
+                bindings::iscsi_put_task(task);
+            }
+        }
     }
 }
 

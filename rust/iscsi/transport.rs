@@ -204,7 +204,7 @@ pub trait Transport: Sized + 'static {
     /// libiscsi takes the CmdSN back and SCSI tries again later.
     ///
     /// [`CommandRef`]: crate::CommandRef
-    fn xmit_command(conn: &Self::Conn, tx: &mut Self::Tx, cmd: &mut Command<'_>) -> Result;
+    fn xmit_command(conn: &Self::Conn, tx: &mut Self::Tx, cmd: Command<'_>) -> Result;
 
     /// Sends a PDU that carries no SCSI command. Locked.
     ///

@@ -404,7 +404,7 @@ unsafe extern "C" fn xmit_task<T: Transport>(task: *mut bindings::iscsi_task) ->
     let is_command = unsafe { !(*task.as_ptr()).sc.is_null() };
     errno(if is_command {
         // SAFETY: The task has a command that is not sent; the lock is held during the call.
-        T::xmit_command(conn, tx, &mut unsafe { Command::new(task) })
+        T::xmit_command(conn, tx, unsafe { Command::new(task) })
     } else {
         // SAFETY: The task has no command; the lock is held during the call.
         T::xmit_mgmt(conn, tx, &mut unsafe { MgmtTask::new(task) })

@@ -6,7 +6,7 @@
 //! region, made once and mapped for the channel's life. A command's user memory is
 //! handed over with its owner, and comes back (the owner is dropped) when
 //!
-//! - its response has been handed to [`Channel::respond`],
+//! - its response has been handed to [`Received::respond`],
 //! - every send that carries some of it has completed, and
 //! - its remote key is dead: invalidated by the peer, by a local invalidation that
 //!   has completed, or because the queue pair is drained.
@@ -22,10 +22,11 @@ use crate::{
     mr::Region,
     qp::Qp,
     recv::Receives,
+    response::Violation,
     send::Sender,
     send_queue::{self, SqProducer, SqShared},
     slot::{self, Owned, Slot},
-    slot_state::{Action, SlotState, Violation},
+    slot_state::{Action, SlotState},
     ScatterlistOwner,
 };
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +34,7 @@ use kernel::{
     error::to_result,
     new_mutex,
     prelude::*,
-    sync::{Arc, Mutex, SetOnce},
+    sync::{Arc, Mutex, SetOnce, UniqueArc},
     types::Opaque,
 };
 
@@ -48,9 +49,11 @@ pub trait ChannelOps: Send + Sync + Sized + 'static {
     type Token: Send + Unpin + 'static;
     /// The handler of the connection's events.
     type Cm: Handler;
+    /// Bytes of a message's header.
+    const HEADER_LEN: usize;
 
     /// A message has arrived.
-    fn received(channel: &Channel<Self>, message: &Received<'_>) -> Next;
+    fn received(channel: &Channel<Self>, message: &Received<'_, Self>) -> Next;
 
     /// The send that `token` went with has completed; `ok` is false if it was
     /// flushed or failed.
@@ -62,22 +65,51 @@ pub trait ChannelOps: Send + Sync + Sized + 'static {
 }
 
 /// A received message, valid while its callback runs.
-pub struct Received<'a> {
+pub struct Received<'a, C: ChannelOps> {
     /// Its bytes.
     pub data: &'a [u8],
     /// It arrived in a large buffer.
     pub large: bool,
     /// The remote key that the peer invalidated with it.
     pub(crate) invalidated: Option<u32>,
-    /// The channel, for comparison.
-    pub(crate) channel: *const (),
+    pub(crate) channel: &'a Channel<C>,
 }
 
-impl Received<'_> {
+impl<C: ChannelOps> Received<'_, C> {
     /// The remote key that the peer invalidated with the message.
     #[inline]
     pub fn invalidated(&self) -> Option<u32> {
         self.invalidated
+    }
+
+    /// The message is the response to the command of slot `index`, which must have been
+    /// posted with `tag`. Starts a local invalidation where the peer has not
+    /// invalidated the key.
+    ///
+    /// # Errors
+    ///
+    /// What the peer did wrong. Nothing has changed then.
+    #[inline(always)]
+    pub fn respond(&self, index: u32, tag: u32) -> Result<(), Violation> {
+        let channel = self.channel;
+        let slot = channel
+            .slots
+            .get(index as usize)
+            .ok_or(Violation::UnknownCommand)?;
+        if slot.tag.load(Ordering::Relaxed) != tag {
+            return Err(Violation::UnknownCommand);
+        }
+        let rkey = slot.rkey.load(Ordering::Relaxed);
+        let action = slot.try_update(|state| state.on_response(self.invalidated, rkey))?;
+        if action == Action::Release {
+            // SAFETY: As `update` has told us. The channel is not drained before this
+            // callback returns.
+            channel.release(unsafe { slot.release() }, true);
+        } else {
+            // SAFETY: As above.
+            unsafe { channel.act_or_fail(slot, action, true) };
+        }
+        Ok(())
     }
 }
 
@@ -148,8 +180,6 @@ impl kernel::fmt::Display for Violation {
 pub struct ChannelConfig {
     /// Command slots.
     pub slots: u32,
-    /// Bytes of a message's header.
-    pub header_len: usize,
     /// Pages of a memory region.
     pub region_pages: u32,
     /// Receive buffers of the ring.
@@ -209,7 +239,10 @@ impl<C: ChannelOps> Channel<C> {
     pub fn new(qp: Qp<C::Cm>, ops: C, config: ChannelConfig) -> Result<(Arc<Self>, Sender<C>)> {
         let dev = qp.device();
         let slots_len = config.slots as usize;
-        if config.receives + EXTRA_RECEIVES > qp.config().max_recv_wr {
+        // A send is a header and a payload at least.
+        if config.receives + EXTRA_RECEIVES > qp.config().max_recv_wr
+            || qp.config().max_send_sge < 2
+        {
             return Err(EINVAL);
         }
         // Each slot's key may be under local invalidation at once; what is left
@@ -224,13 +257,14 @@ impl<C: ChannelOps> Channel<C> {
 
         // SAFETY: `qp` keeps `dev` registered, and outlives the pool as the last
         // field of the channel.
-        let headers = unsafe { Pool::new(dev, slots_len, config.header_len, Direction::ToDevice) }?;
+        let headers = unsafe { Pool::new(dev, slots_len, C::HEADER_LEN, Direction::ToDevice) }?;
         // SAFETY: As above.
         let control = unsafe { Buffer::new(dev, config.control_len, Direction::ToDevice) }?;
         // SAFETY: As above; the handler is the one for receive buffers.
         let receives = unsafe {
             Receives::new(
                 dev,
+                qp.local_dma_lkey(),
                 config.receives as usize,
                 config.receive_len,
                 config.large_receive_len,
@@ -253,8 +287,8 @@ impl<C: ChannelOps> Channel<C> {
             slots.push(slot, GFP_KERNEL)?;
         }
         let drain = KBox::pin_init(new_mutex!(()), GFP_KERNEL)?;
-        let raw_qp = qp.raw();
-        let channel = Arc::new(
+        let (raw_qp, lkey) = (qp.raw(), qp.local_dma_lkey());
+        let mut channel = UniqueArc::new(
             Self {
                 ops,
                 config,
@@ -276,6 +310,11 @@ impl<C: ChannelOps> Channel<C> {
             },
             GFP_KERNEL,
         )?;
+        let reg_cqe = channel.reg_cqe.get();
+        for slot in &mut channel.slots {
+            slot.place(C::HEADER_LEN, lkey, reg_cqe);
+        }
+        let channel = Arc::from(channel);
         // INVARIANT: The context owns a reference until `Channel::shutdown`.
         let context = Arc::into_raw(channel.clone());
         // SAFETY: The queue pair is ours and nothing is posted yet, so nobody
@@ -303,39 +342,12 @@ impl<C: ChannelOps> Channel<C> {
         &self.qp
     }
 
-    /// `message` is the response to the command of slot `index`, which must have been
-    /// posted with `tag`. Starts a local invalidation where the peer has not
-    /// invalidated the key.
-    ///
-    /// The message shows that the caller is [`ChannelOps::received`]: the channel is
-    /// not drained before that returns.
-    ///
-    /// # Errors
-    ///
-    /// What the peer did wrong. Nothing has changed then.
-    #[inline]
-    pub fn respond(&self, message: &Received<'_>, index: u32, tag: u32) -> Result<(), Violation> {
-        let slot = self
-            .slots
-            .get(index as usize)
-            .ok_or(Violation::UnknownCommand)?;
-        if slot.tag.load(Ordering::Relaxed) != tag || !core::ptr::addr_eq(message.channel, self) {
-            return Err(Violation::UnknownCommand);
-        }
-        let rkey = slot.rkey.load(Ordering::Relaxed);
-        let action = slot.update(|state| state.on_response(message.invalidated, rkey))?;
-        // SAFETY: As `update` has told us.
-        unsafe { self.act_or_fail(slot, action, true) };
-        Ok(())
-    }
-
     /// Carries out what a slot's state asks for.
     ///
     /// # Safety
     ///
     /// `action` must be what the last [`Slot::update`] of this thread has returned for
     /// `slot`, and be carried out once.
-    #[inline(always)]
     pub(crate) unsafe fn act(&self, slot: &Slot<C>, action: Action, ok: bool) -> Result {
         if slot::is_done(action) {
             return Ok(());
@@ -349,13 +361,24 @@ impl<C: ChannelOps> Channel<C> {
         self.post_invalidate(slot)
     }
 
+    /// Lets the command of a slot go on, whose last send has completed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::act`].
+    #[cold]
+    pub(crate) fn settle(&self, slot: &Slot<C>, ok: bool) -> Result {
+        let action = slot.update(SlotState::settle);
+        // SAFETY: As `update` has told us.
+        unsafe { self.act(slot, action, ok) }
+    }
+
     /// As [`Self::act`], from a completion: a failure ends the connection. The key then
     /// stays alive, and its memory owned, until the drain.
     ///
     /// # Safety
     ///
     /// As for [`Self::act`].
-    #[inline(always)]
     pub(crate) unsafe fn act_or_fail(&self, slot: &Slot<C>, action: Action, ok: bool) {
         // SAFETY: By the contract.
         if let Err(error) = unsafe { self.act(slot, action, ok) } {
@@ -364,7 +387,7 @@ impl<C: ChannelOps> Channel<C> {
     }
 
     #[cold]
-    fn invalidation_failed(&self, error: Error) {
+    pub(crate) fn invalidation_failed(&self, error: Error) {
         if !self.is_closing() {
             C::failed(
                 self,
@@ -377,7 +400,7 @@ impl<C: ChannelOps> Channel<C> {
     }
 
     /// Lets go of what a command owned.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release(&self, mut owned: Owned<C>, ok: bool) {
         let token = owned.token.take();
         drop(owned);

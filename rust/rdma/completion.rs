@@ -92,24 +92,47 @@ pub(crate) unsafe extern "C" fn send_done<C: ChannelOps>(
     // SAFETY: By the contract; the channel owns its slots.
     let slot: &Slot<C> = unsafe { Slot::from_send_cqe((*wc).__bindgen_anon_1.wr_cqe) };
     // SAFETY: By the contract.
+    let success = unsafe { (*wc).status } == bindings::ib_wc_status_IB_WC_SUCCESS;
+    if !success || slot.data_outs.load(Relaxed) != 0 {
+        // SAFETY: As our own contract.
+        return unsafe { chain_done(channel, slot, wc) };
+    }
+    channel.sq.retire();
+    if slot.send_done() {
+        last_send_done(channel, slot, true);
+    }
+}
+
+/// A send has failed, or is the last one of a chain.
+///
+/// # Safety
+///
+/// `wc` must be valid.
+#[cold]
+unsafe fn chain_done<C: ChannelOps>(
+    channel: &Channel<C>,
+    slot: &Slot<C>,
+    wc: *const bindings::ib_wc,
+) {
+    // SAFETY: By the contract.
     let ok = unsafe { succeeded(channel, wc, "send") };
     if ok {
         channel.sq.retire();
     }
-    if slot.data_outs.load(Relaxed) != 0 {
-        retire_data_outs(channel, slot);
-    }
-    let action = slot.update(SlotState::on_send_done);
-    // SAFETY: As `update` has told us.
-    unsafe { channel.act_or_fail(slot, action, ok) };
-}
-
-/// The follow-up sends of a command have completed with its last one.
-#[cold]
-fn retire_data_outs<C: ChannelOps>(channel: &Channel<C>, slot: &Slot<C>) {
     let count = slot.data_outs.swap(0, Relaxed);
     if let Some(pool) = channel.data_outs.as_ref() {
         pool.retire(count);
+    }
+    if slot.send_done() {
+        last_send_done(channel, slot, ok);
+    }
+}
+
+/// The last send of a command has completed that somebody waits for.
+#[inline(never)]
+fn last_send_done<C: ChannelOps>(channel: &Channel<C>, slot: &Slot<C>, ok: bool) {
+    if let Err(error) = channel.settle(slot, ok) {
+        channel.invalidation_failed(error);
     }
 }
 
@@ -201,28 +224,21 @@ pub(crate) unsafe extern "C" fn receive_done<C: ChannelOps>(
             data: unsafe { buffer.bytes(dev, len) },
             large: buffer.is_large(),
             invalidated,
-            channel: core::ptr::from_ref(channel).cast(),
+            channel,
         };
         C::received(channel, &message)
     } else {
         Next::Keep
     };
     // SAFETY: The message is gone.
-    unsafe { buffer.idle(dev) };
+    unsafe { buffer.read(dev) };
     if next == Next::Keep || channel.is_closing() {
+        buffer.idle();
         return;
     }
-    let (qp, lkey) = (channel.qp.raw(), channel.qp.local_dma_lkey());
     // SAFETY: The channel's own queue pair, which had room for this buffer; this is a
-    // completion of the channel.
-    let ret = unsafe {
-        if buffer.is_large() {
-            buffer.post(qp, lkey)
-        } else {
-            channel.receives.repost(buffer, qp, lkey)
-        }
-    };
-    if let Err(error) = ret {
+    // completion of the channel, and the buffer was not handed on.
+    if let Err(error) = unsafe { channel.receives.repost(buffer, channel.qp.raw()) } {
         C::failed(
             channel,
             Failure::Post {

@@ -53,7 +53,7 @@ impl DataOuts {
     pub(crate) fn new<C: ChannelOps>(channel: &Channel<C>, count: u32) -> Result<Self> {
         let count = count.max(1).checked_next_power_of_two().ok_or(EINVAL)? as usize;
         let dev = channel.qp.device();
-        let header_len = channel.config().header_len;
+        let header_len = C::HEADER_LEN;
         // SAFETY: The result goes to the channel, whose queue pair keeps `dev`.
         let headers = unsafe { Pool::new(dev, count, header_len, Direction::ToDevice) }?;
         let mut items = KVec::with_capacity(count, GFP_KERNEL)?;

@@ -11,12 +11,13 @@ use kernel::prelude::*;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// The device reads memory.
-    ToDevice,
+    ToDevice = dma_data_direction::DMA_TO_DEVICE.0 as isize,
     /// The device writes memory.
-    FromDevice,
+    FromDevice = dma_data_direction::DMA_FROM_DEVICE.0 as isize,
 }
 
 impl Direction {
+    #[inline]
     const fn as_raw(self) -> dma_data_direction {
         match self {
             Self::ToDevice => dma_data_direction::DMA_TO_DEVICE,
@@ -182,6 +183,30 @@ pub(crate) unsafe fn sync_for_device(
     }
 }
 
+/// Maps a scatterlist (`ib_dma_map_sg()`). Returns the number of segments, or zero.
+///
+/// # Safety
+///
+/// `dev` must be a registered device, and `sgl` valid and of `nents` entries.
+#[inline(always)]
+unsafe fn map_sg(
+    dev: *mut bindings::ib_device,
+    sgl: *mut bindings::scatterlist,
+    nents: i32,
+    dir: Direction,
+) -> i32 {
+    // A virtual device, without the way through the helper.
+    #[cfg(CONFIG_INFINIBAND_VIRT_DMA)]
+    // SAFETY: By the contract.
+    unsafe {
+        if (*dev).dma_device.is_null() {
+            return bindings::ib_dma_virt_map_sg(dev, sgl, nents);
+        }
+    }
+    // SAFETY: By the contract.
+    unsafe { bindings::ib_dma_map_sg(dev, sgl, nents, dir.as_raw()) }
+}
+
 /// A scatterlist mapped for a device.
 ///
 /// # Invariants
@@ -201,30 +226,31 @@ pub(crate) struct SgMapping {
 unsafe impl Send for SgMapping {}
 
 impl SgMapping {
-    /// Maps the list of `owner`. Does not sleep.
+    /// Maps the list of `owner`, unless it is empty or the device is out of addresses. Does
+    /// not sleep.
     ///
     /// # Safety
     ///
     /// `dev` must be a registered device. The mapping must be dropped before
     /// `owner` and before `dev` goes away.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn new<O: ScatterlistOwner>(
         dev: *mut bindings::ib_device,
         owner: &O,
         dir: Direction,
-    ) -> Result<Self> {
+    ) -> Option<Self> {
         let sgl = owner.sgl();
-        let nents = i32::try_from(owner.nents()).map_err(|_| EINVAL)?;
-        if nents == 0 {
-            return Err(EINVAL);
+        let nents = owner.nents() as i32;
+        if nents <= 0 {
+            return None;
         }
         // SAFETY: `owner` keeps the list of `nents` entries valid.
-        let mapped = unsafe { bindings::ib_dma_map_sg(dev, sgl, nents, dir.as_raw()) };
+        let mapped = unsafe { map_sg(dev, sgl, nents, dir) };
         if mapped <= 0 {
-            return Err(ENOMEM);
+            return None;
         }
         // INVARIANT: Just mapped; the rest is our contract.
-        Ok(Self {
+        Some(Self {
             dev,
             sgl,
             nents,
@@ -239,9 +265,20 @@ impl SgMapping {
         (self.sgl, self.mapped)
     }
 
+    /// The first `len` bytes, by the local key `lkey`, if one segment holds them.
+    #[inline(always)]
+    pub(crate) fn first_sge(&self, len: u32, lkey: u32) -> Option<bindings::ib_sge> {
+        // SAFETY: The list has a mapped segment.
+        let (addr, seg) = unsafe { ((*self.sgl).dma_address, dma_len(self.sgl)) };
+        (len <= seg).then_some(bindings::ib_sge {
+            addr,
+            length: len,
+            lkey,
+        })
+    }
+
     /// Fills `sges` with the first `len` bytes, by the local key `lkey`. Returns
     /// how many entries that took, or `None` if they do not suffice.
-    #[inline]
     pub(crate) fn fill_sges(
         &self,
         sges: &mut [bindings::ib_sge],
@@ -297,7 +334,11 @@ unsafe fn dma_len(sg: *const bindings::scatterlist) -> u32 {
 impl Drop for SgMapping {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::ib_dma_unmap_sg(self.dev, self.sgl, self.nents, self.dir.as_raw()) };
+        // SAFETY: By the type invariants. A virtual device has nothing to unmap.
+        unsafe {
+            if !(*self.dev).dma_device.is_null() {
+                bindings::ib_dma_unmap_sg(self.dev, self.sgl, self.nents, self.dir.as_raw());
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! Memory regions for fast registration: allocated once, registered and
 //! invalidated by work requests.
 
-use crate::{bindings, dma::SgMapping};
+use crate::bindings;
 use kernel::{error::from_err_ptr, prelude::*};
 
 /// The page size that regions are mapped with: what every device supports.
@@ -37,7 +37,8 @@ pub enum Access {
 }
 
 impl Access {
-    fn as_raw(self) -> i32 {
+    #[inline]
+    pub(crate) const fn as_raw(self) -> i32 {
         let flags = match self {
             Self::Local => 0,
             Self::RemoteRead => bindings::ib_access_flags_IB_ACCESS_REMOTE_READ,
@@ -72,9 +73,12 @@ impl Region {
 
     /// Points the region at a mapped list, under a new key, for a registration
     /// that is posted next. The old key must be dead. Does not sleep.
-    #[inline]
-    pub(crate) fn map(&mut self, mapping: &SgMapping) -> Result {
-        let (sgl, nents) = mapping.raw();
+    ///
+    /// # Safety
+    ///
+    /// `segments` must be of a mapping that stays until the new key is dead.
+    #[inline(always)]
+    pub(crate) unsafe fn map(&mut self, (sgl, nents): (*mut bindings::scatterlist, i32)) -> Result {
         // SAFETY: `raw` is valid by the type invariant and not in use; `sgl` has
         // `nents` mapped segments.
         let n = unsafe {
@@ -94,26 +98,16 @@ impl Region {
         }
     }
 
-    /// The work request that registers the region.
-    #[inline]
-    pub(crate) fn registration(
-        &self,
-        access: Access,
-        cqe: *mut bindings::ib_cqe,
-    ) -> bindings::ib_reg_wr {
+    /// A work request that registers the region, but for the key and the access, which
+    /// are different each time.
+    pub(crate) fn registration(&self) -> bindings::ib_reg_wr {
         bindings::ib_reg_wr {
             wr: bindings::ib_send_wr {
-                next: core::ptr::null_mut(),
-                __bindgen_anon_1: bindings::ib_send_wr__bindgen_ty_1 { wr_cqe: cqe },
-                sg_list: core::ptr::null_mut(),
-                num_sge: 0,
                 opcode: bindings::ib_wr_opcode_IB_WR_REG_MR,
-                send_flags: 0,
-                ex: bindings::ib_send_wr__bindgen_ty_2 { imm_data: 0 },
+                ..Default::default()
             },
             mr: self.raw,
-            key: self.rkey(),
-            access: access.as_raw(),
+            ..Default::default()
         }
     }
 

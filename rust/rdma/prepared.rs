@@ -8,10 +8,9 @@ use crate::{
     channel::{Channel, ChannelOps},
     dma::{self, Direction, SgMapping},
     mr::{Access, Region},
-    send::{RemoteBuffer, SendError, SGES},
-    send_queue::{Chain, SqProducer},
-    slot::{Owned, Slot},
-    slot_state::SlotState,
+    send::{RemoteBuffer, SendError, Sending, SGES},
+    send_queue::Chain,
+    slot::{Memory, Requests, Slot},
 };
 use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
@@ -20,64 +19,100 @@ use kernel::prelude::*;
 ///
 /// # Invariants
 ///
-/// `slot` is a slot of `channel`, claimed by the sender that `self` borrows from.
-/// `registered` is set only while there is a mapping that the region points at.
+/// `slot` is a slot of `channel`, claimed by the sender that `self` borrows from, and not
+/// published. `registered` is set only while there is a mapping that the region points at.
 pub struct Prepared<'a, C: ChannelOps> {
-    // Declared, and so dropped, before `owner`.
-    pub(crate) mapping: Option<SgMapping>,
-    pub(crate) owner: Option<C::Owner>,
-    pub(crate) token: Option<C::Token>,
     pub(crate) channel: &'a Channel<C>,
-    pub(crate) slot: &'a Slot<C>,
-    pub(crate) fresh: SlotState,
-    pub(crate) producer: &'a mut SqProducer<KVec<u32>>,
-    pub(crate) data_out_head: &'a mut u32,
+    pub(crate) slot: Claimed<'a, C>,
+    pub(crate) sending: &'a mut Sending,
     pub(crate) data_outs: u32,
-    pub(crate) registered: Option<Access>,
+    pub(crate) num_sge: u32,
+    pub(crate) mapped: bool,
+    pub(crate) registered: bool,
     pub(crate) guarded: bool,
-    pub(crate) sges: &'a mut [bindings::ib_sge; SGES],
-    pub(crate) num_sge: usize,
+    pub(crate) has_token: bool,
+}
+
+/// A claimed slot. Dropping it takes back what was put into it.
+///
+/// # Invariants
+///
+/// The slot is claimed by the sender, who is borrowed, and not published.
+pub(crate) struct Claimed<'a, C: ChannelOps>(pub(crate) &'a Slot<C>);
+
+impl<C: ChannelOps> Drop for Claimed<'_, C> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant; nothing was posted.
+        unsafe { self.0.give_back() };
+    }
 }
 
 impl<C: ChannelOps> Prepared<'_, C> {
     /// The slot's region.
     #[inline(always)]
-    fn region(&self) -> &Region {
+    fn region(&mut self) -> &mut Region {
         // SAFETY: By the type invariants of `Slot` and of this type the region is ours.
-        unsafe { &*self.slot.region.get() }
+        unsafe { &mut *self.slot.0.region.get() }
+    }
+
+    /// The slot's work requests.
+    #[inline(always)]
+    fn requests(&mut self) -> &mut Requests {
+        // SAFETY: By the type invariants of `Slot` and of this type they are ours.
+        unsafe { &mut *self.slot.0.requests.get() }
+    }
+
+    /// The mapped memory.
+    #[inline(always)]
+    fn mapping(&self) -> Result<&SgMapping> {
+        // SAFETY: By the type invariant the slot is claimed and not published; what `map`
+        // and `token` have borrowed is gone.
+        let owned = unsafe { self.slot.0.owned() };
+        Ok(&owned.memory.as_ref().ok_or(EINVAL)?.mapping)
     }
 
     /// Maps the memory of `owner` for the device, and takes the owner. Once.
     #[inline(always)]
     pub fn map(&mut self, owner: C::Owner, direction: Direction) -> Result {
-        if self.owner.is_some() {
+        if core::mem::replace(&mut self.mapped, true) {
             return Err(EINVAL);
         }
         // SAFETY: The queue pair keeps its device. The mapping is dropped before the
-        // owner, here and in `Owned`, which the slot keeps from before posting until
-        // the device is done.
-        let mapping = unsafe { SgMapping::new(self.channel.qp.device(), &owner, direction) }?;
-        self.mapping = Some(mapping);
-        self.owner = Some(owner);
+        // owner in `Memory`, which the slot keeps until the device is done.
+        let mapping = unsafe { SgMapping::new(self.channel.qp.device(), &owner, direction) };
+        let mapping = mapping.ok_or(ENOMEM)?;
+        // SAFETY: By the type invariant the slot is claimed and not published, and nothing
+        // else is borrowed of what it owns: nothing, which needs no dropping.
+        unsafe {
+            (&raw mut self.slot.0.owned().memory).write(Some(Memory {
+                mapping,
+                _owner: owner,
+            }))
+        };
         Ok(())
     }
 
     /// Registers the mapped memory with the command.
     #[inline(always)]
     pub fn register(&mut self, access: Access) -> Result<RemoteBuffer> {
-        let mapping = self.mapping.as_ref().ok_or(EINVAL)?;
-        if self.registered.is_some() {
+        if self.registered {
             return Err(EINVAL);
         }
-        // SAFETY: By the type invariants of `Slot` and of this type the region is ours.
-        let region = unsafe { &mut *self.slot.region.get() };
-        region.map(mapping)?;
+        let segments = self.mapping()?.raw();
+        let region = self.region();
+        // SAFETY: The mapping stays until the slot is released, behind which its key is
+        // dead.
+        unsafe { region.map(segments) }?;
         let buffer = RemoteBuffer {
             rkey: region.rkey(),
             addr: region.iova(),
         };
-        self.slot.rkey.store(buffer.rkey, Relaxed);
-        self.registered = Some(access);
+        let requests = self.requests();
+        requests.reg.key = buffer.rkey;
+        requests.reg.access = access.as_raw();
+        self.slot.0.rkey.store(buffer.rkey, Relaxed);
+        self.registered = true;
         Ok(buffer)
     }
 
@@ -87,12 +122,24 @@ impl<C: ChannelOps> Prepared<'_, C> {
     pub fn header(&mut self) -> &mut [u8] {
         // SAFETY: The slot's header buffer is of that length. Only the sender
         // writes it, and `self` borrows the sender; the device only reads it.
-        unsafe {
-            core::slice::from_raw_parts_mut(
-                self.slot.header.as_ptr(),
-                self.channel.config().header_len,
-            )
-        }
+        unsafe { core::slice::from_raw_parts_mut(self.slot.0.header.as_ptr(), C::HEADER_LEN) }
+    }
+
+    /// Sends the first `len` bytes of the mapped memory behind the header, which are in one
+    /// segment. The same as [`Self::payload`] for that case, and shorter.
+    ///
+    /// # Errors
+    ///
+    /// `E2BIG`: they are not.
+    #[inline(always)]
+    pub fn short_payload(&mut self, len: u32) -> Result {
+        let lkey = self.channel.qp.local_dma_lkey();
+        let payload = self.mapping()?.first_sge(len, lkey).ok_or(E2BIG)?;
+        let [_, sge, ..] = &mut self.requests().sges;
+        *sge = payload;
+        self.num_sge = 2;
+        self.guarded = true;
+        Ok(())
     }
 
     /// Sends the first `len` bytes of the mapped memory behind the header.
@@ -100,19 +147,21 @@ impl<C: ChannelOps> Prepared<'_, C> {
     /// # Errors
     ///
     /// `E2BIG`: unregistered, that takes more entries than a send has.
-    #[inline(always)]
     pub fn payload(&mut self, len: u32) -> Result {
-        let mapping = self.mapping.as_ref().ok_or(EINVAL)?;
-        let room = (self.channel.qp.config().max_send_sge as usize).min(SGES);
-        let lkey = self.channel.qp.local_dma_lkey();
-        let sges = self.sges.get_mut(1..room).ok_or(E2BIG)?;
         // Not by the region's key where it can be avoided: the peer may invalidate that
         // while the send could still be repeated.
-        if let Some(used) = mapping.fill_sges(sges, len, lkey) {
-            self.num_sge = 1 + used;
+        let lkey = self.channel.qp.local_dma_lkey();
+        let room = (self.channel.qp.config().max_send_sge as usize).min(SGES);
+        // SAFETY: By the type invariants of `Slot` and of this type they are ours, and
+        // borrowed nowhere else.
+        let sges = unsafe { &mut (*self.slot.0.requests.get()).sges };
+        let payload = sges.get_mut(1..room).ok_or(E2BIG)?;
+        if let Some(used) = self.mapping()?.fill_sges(payload, len, lkey) {
+            self.num_sge = 1 + used as u32;
         } else {
+            let registered = self.registered;
             let region = self.region();
-            if self.registered.is_none() || u64::from(len) > region.len() {
+            if !registered || u64::from(len) > region.len() {
                 return Err(E2BIG);
             }
             let payload = bindings::ib_sge {
@@ -120,7 +169,7 @@ impl<C: ChannelOps> Prepared<'_, C> {
                 length: len,
                 lkey: region.lkey(),
             };
-            let [_, sge, ..] = &mut *self.sges;
+            let [_, sge, ..] = sges;
             *sge = payload;
             self.num_sge = 2;
         }
@@ -139,11 +188,12 @@ impl<C: ChannelOps> Prepared<'_, C> {
             core::ptr::copy_nonoverlapping(bytes.as_ptr(), mem.as_ptr(), bytes.len());
             dma::sync_for_device(dev, addr, bytes.len(), Direction::ToDevice);
         }
-        let [_, sge, ..] = &mut *self.sges;
+        let lkey = self.channel.qp.local_dma_lkey();
+        let [_, sge, ..] = &mut self.requests().sges;
         *sge = bindings::ib_sge {
             addr,
             length: bytes.len() as u32,
-            lkey: self.channel.qp.local_dma_lkey(),
+            lkey,
         };
         self.num_sge = 2;
         Ok(())
@@ -152,13 +202,11 @@ impl<C: ChannelOps> Prepared<'_, C> {
     /// Has `token` given back when the send has completed. For messages without a
     /// response.
     pub fn token(&mut self, token: C::Token) {
-        self.token = Some(token);
+        // SAFETY: By the type invariant the slot is claimed and not published, and nothing
+        // else is borrowed of what it owns.
+        unsafe { self.slot.0.owned() }.token = Some(token);
+        self.has_token = true;
         self.guarded = true;
-    }
-
-    /// Takes the token back, of a command that could not be posted.
-    pub fn take_token(&mut self) -> Option<C::Token> {
-        self.token.take()
     }
 
     /// Adds a follow-up send: `len` bytes of the registered memory from `offset`.
@@ -168,9 +216,10 @@ impl<C: ChannelOps> Prepared<'_, C> {
     ///
     /// `EAGAIN`: too many follow-up sends are under way.
     pub fn data_out(&mut self, offset: u32, len: u32) -> Result<&mut [u8]> {
+        let registered = self.registered;
         let region = self.region();
         let end = u64::from(offset) + u64::from(len);
-        if self.registered.is_none() || end > region.len() {
+        if !registered || end > region.len() {
             return Err(EINVAL);
         }
         let payload = bindings::ib_sge {
@@ -179,7 +228,7 @@ impl<C: ChannelOps> Prepared<'_, C> {
             lkey: region.lkey(),
         };
         let pool = self.channel.data_outs.as_ref().ok_or(EAGAIN)?;
-        let number = self.data_out_head.wrapping_add(self.data_outs);
+        let number = self.sending.data_out_head.wrapping_add(self.data_outs);
         // SAFETY: Only the sender, which `self` borrows, claims; `number` follows
         // the last one that it has posted.
         let header = unsafe { pool.claim(number, payload, self.channel.qp.local_dma_lkey()) }
@@ -193,51 +242,42 @@ impl<C: ChannelOps> Prepared<'_, C> {
     #[inline(always)]
     pub fn post(self) -> core::result::Result<(), SendError> {
         let Self {
-            mapping,
-            owner,
-            token,
             channel,
-            slot,
-            fresh,
-            producer,
-            data_out_head,
+            slot: claimed,
+            sending,
             data_outs,
+            num_sge,
+            mapped: _,
             registered,
             guarded,
-            sges,
-            num_sge,
+            has_token,
         } = self;
-        let owned = Owned {
-            _mapping: mapping,
-            _owner: owner,
-            token,
-        };
-        let qp = channel.qp.raw();
+        let slot = claimed.0;
+        let Sending {
+            producer,
+            data_out_head,
+            fresh,
+        } = sending;
+
         let kind = if guarded {
             Chain::Guarded
         } else {
             Chain::Plain
         };
-        let wrs = u32::from(registered.is_some()) + 1 + data_outs;
+        let wrs = u32::from(registered) + 1 + data_outs;
         let Ok(plan) = producer.plan(&channel.sq, wrs, kind) else {
             return Err(SendError::NotSent(EAGAIN));
         };
+        core::mem::forget(claimed);
 
-        let header_len = channel.config().header_len;
         // SAFETY: The slot's header is mapped for the channel's life.
         unsafe {
             dma::sync_for_device(
                 channel.qp.device(),
                 slot.header_addr,
-                header_len,
+                C::HEADER_LEN,
                 Direction::ToDevice,
             )
-        };
-        let [header, ..] = &mut *sges;
-        *header = bindings::ib_sge {
-            addr: slot.header_addr,
-            length: header_len as u32,
-            lkey: channel.qp.local_dma_lkey(),
         };
         // Sends complete in order: of a chain, the last one tells of all.
         let last = bindings::ib_send_wr__bindgen_ty_1 {
@@ -252,87 +292,62 @@ impl<C: ChannelOps> Prepared<'_, C> {
         } else {
             0
         };
-        let mut send_wr = bindings::ib_send_wr {
-            next: core::ptr::null_mut(),
-            __bindgen_anon_1: last,
-            sg_list: sges.as_mut_ptr(),
-            num_sge: num_sge as i32,
-            opcode: bindings::ib_wr_opcode_IB_WR_SEND,
-            send_flags: last_flags,
-            ex: bindings::ib_send_wr__bindgen_ty_2 { imm_data: 0 },
-        };
-        if data_outs != 0 {
-            let Some(pool) = channel.data_outs.as_ref() else {
-                return Err(SendError::NotSent(EINVAL));
-            };
-            send_wr.__bindgen_anon_1.wr_cqe = channel.plain_cqe.get();
-            send_wr.send_flags = 0;
+        // SAFETY: By the type invariants of `Slot` and of this type they are ours, and
+        // borrowed nowhere else.
+        let Requests { reg, send, .. } = unsafe { &mut *slot.requests.get() };
+        send.num_sge = num_sge as i32;
+        if data_outs == 0 {
+            send.next = core::ptr::null_mut();
+            send.__bindgen_anon_1 = last;
+            send.send_flags = last_flags;
+        } else if let Some(pool) = channel.data_outs.as_ref() {
+            let plain = channel.plain_cqe.get();
+            send.__bindgen_anon_1.wr_cqe = plain;
+            send.send_flags = 0;
             // SAFETY: `data_out` has claimed these, and they are not posted yet.
-            send_wr.next = unsafe {
-                pool.chain(
-                    *data_out_head,
-                    data_outs,
-                    channel.plain_cqe.get(),
-                    last,
-                    last_flags,
-                )
-            };
+            send.next = unsafe { pool.chain(*data_out_head, data_outs, plain, last, last_flags) };
             slot.data_outs.store(data_outs, Relaxed);
         }
-        let mut reg_wr;
-        let first: *const bindings::ib_send_wr = match registered {
-            Some(access) => {
-                // SAFETY: By the type invariants of `Slot` and of this type the region
-                // is ours until the slot is published.
-                let region = unsafe { &*slot.region.get() };
-                reg_wr = region.registration(access, channel.reg_cqe.get());
-                reg_wr.wr.next = &raw mut send_wr;
-                &raw const reg_wr.wr
-            }
-            None => &raw const send_wr,
-        };
+        let first: *const bindings::ib_send_wr = if registered { &reg.wr } else { send };
 
-        // The slot owns everything before the device can complete any of it. Posting
-        // counts as a send: a response that the peer has made up must not get an
-        // invalidation in front of the registration.
-        let mut state = fresh;
-        if state
-            .posted(registered.is_some(), 1 + u16::from(guarded))
-            .is_err()
-        {
-            return Err(SendError::NotSent(EINVAL));
-        }
-        if owned.token.is_some() {
+        // The slot owns everything before the device can complete any of it. A response
+        // that the peer has made up must neither get an invalidation in front of the
+        // registration nor find nothing to wait for: posting counts as a send.
+        let counted = registered || !guarded;
+        let mut state = *fresh;
+        let _ = state.posted(registered, u16::from(counted) + u16::from(guarded));
+        if has_token {
             // No response will come: the completion of the send ends it.
             let _ = state.on_abort();
         }
         // SAFETY: We are the sender that has claimed the slot.
-        unsafe { slot.publish(state, owned) };
+        unsafe { slot.publish(state) };
 
-        let mut bad: *const bindings::ib_send_wr = core::ptr::null();
-        // SAFETY: The queue pair is valid. The requests are copied; headers,
-        // payload and completion entries stay until the drain, by the type
-        // invariant of `Channel` and because the slot owns user memory.
-        let ret = unsafe { bindings::ib_post_send(qp, first, &raw mut bad) };
-        if ret == 0 {
-            plan.commit();
-            *data_out_head = data_out_head.wrapping_add(data_outs);
-            let action = slot.update(SlotState::on_send_done);
-            // SAFETY: As `update` has told us.
-            return unsafe { channel.act(slot, action, true) }.map_err(SendError::Partly);
+        // SAFETY: Headers, payload and completion entries stay until the drain, by the
+        // type invariant of `Channel` and because the slot owns user memory.
+        match unsafe { channel.qp.post_send(first) } {
+            Ok(()) => {
+                plan.commit();
+                *data_out_head = data_out_head.wrapping_add(data_outs);
+                if counted && slot.send_done() {
+                    return channel.settle(slot, true).map_err(SendError::Partly);
+                }
+                Ok(())
+            }
+            Err((error, bad)) if !core::ptr::eq(bad, first) => {
+                plan.commit();
+                *data_out_head = data_out_head.wrapping_add(data_outs);
+                if counted && slot.send_done() {
+                    let _ = channel.settle(slot, false);
+                }
+                Err(SendError::Partly(error))
+            }
+            Err((error, _)) => {
+                slot.data_outs.store(0, Relaxed);
+                // SAFETY: Nothing was posted, and nobody was told to release.
+                unsafe { slot.give_back() };
+                Err(SendError::NotSent(error))
+            }
         }
-        let error = Error::from_errno(ret);
-        if !bad.is_null() && !core::ptr::eq(bad, first) {
-            plan.commit();
-            *data_out_head = data_out_head.wrapping_add(data_outs);
-            let action = slot.update(SlotState::on_send_done);
-            // SAFETY: As `update` has told us.
-            let _ = unsafe { channel.act(slot, action, false) };
-            return Err(SendError::Partly(error));
-        }
-        slot.data_outs.store(0, Relaxed);
-        // SAFETY: Nothing was posted.
-        drop(unsafe { slot.withdraw() });
-        Err(SendError::NotSent(error))
     }
 }

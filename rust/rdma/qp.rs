@@ -192,7 +192,38 @@ impl<H: Handler> Qp<H> {
         self.raw
     }
 
+    /// Posts a chain of send requests (`ib_post_send()`). Any context.
+    ///
+    /// # Errors
+    ///
+    /// What the provider returns, and the first request that was not posted.
+    ///
+    /// # Safety
+    ///
+    /// `first` must begin a valid chain. What its requests name must stay until they have
+    /// completed or the queue pair is drained.
+    #[inline(always)]
+    pub(crate) unsafe fn post_send(
+        &self,
+        first: *const bindings::ib_send_wr,
+    ) -> core::result::Result<(), (Error, *const bindings::ib_send_wr)> {
+        let mut bad = first;
+        // SAFETY: By the type invariant the queue pair is valid; the provider copies the
+        // requests, and they are valid by the contract.
+        let ret = unsafe {
+            match (*self.device()).ops.post_send {
+                Some(post) => post(self.raw, first, &raw mut bad),
+                None => return Err((EOPNOTSUPP, first)),
+            }
+        };
+        if ret == 0 {
+            return Ok(());
+        }
+        Err((Error::from_errno(ret), bad))
+    }
+
     /// The raw device, registered for as long as the queue pair lives.
+    #[inline]
     pub(crate) fn device(&self) -> *mut bindings::ib_device {
         // SAFETY: By the type invariant.
         unsafe { (*self.raw).device }

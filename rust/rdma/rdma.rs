@@ -24,6 +24,7 @@ mod mr;
 mod prepared;
 pub mod qp;
 mod recv;
+mod response;
 pub mod send;
 mod send_queue;
 mod slot;
@@ -36,8 +37,8 @@ pub use channel::{Channel, ChannelConfig, ChannelOps, Failure, Next, Received};
 pub use dma::Direction;
 pub use mr::Access;
 pub use prepared::Prepared;
+pub use response::Violation;
 pub use send::{RemoteBuffer, SendError, Sender};
-pub use slot_state::Violation;
 
 /// What `pr_*` of this crate print before their text.
 const __LOG_PREFIX: &[u8] = b"ib_iser_rs\0";

@@ -47,7 +47,7 @@ pub(crate) struct RecvBuffer {
     len: u32,
     large: bool,
     state: AtomicU32,
-    /// The receive request, and what it receives to.
+    /// The receive request, and what it receives to. Only the link to the next changes.
     wr: Opaque<bindings::ib_recv_wr>,
     sge: Opaque<bindings::ib_sge>,
 }
@@ -87,7 +87,7 @@ impl RecvBuffer {
     /// `qp` must be the queue pair of the buffer's channel, with room for it; no
     /// reference to the buffer's bytes may be left.
     #[inline]
-    pub(crate) unsafe fn post(&self, qp: *mut bindings::ib_qp, lkey: u32) -> Result {
+    pub(crate) unsafe fn post(&self, qp: *mut bindings::ib_qp) -> Result {
         let posted = self.state.compare_exchange(IDLE, POSTED, AcqRel, Relaxed);
         if posted.is_err() {
             return Ok(());
@@ -95,8 +95,8 @@ impl RecvBuffer {
         // SAFETY: We have set the state, and `qp` is valid by the contract. The request
         // is copied; the buffer stays mapped for the channel's life.
         let ret = unsafe {
-            let wr = self.fill(core::ptr::null_mut(), lkey);
-            bindings::ib_post_recv(qp, wr, core::ptr::null_mut())
+            (*self.wr.get()).next = core::ptr::null_mut();
+            bindings::ib_post_recv(qp, self.wr.get(), core::ptr::null_mut())
         };
         if ret != 0 {
             self.state.store(IDLE, Relaxed);
@@ -105,30 +105,25 @@ impl RecvBuffer {
         Ok(())
     }
 
-    /// Fills in the receive request.
-    ///
-    /// # Safety
-    ///
-    /// To be called by who has set the state to `POSTED`, before posting.
-    #[inline]
-    unsafe fn fill(&self, next: *mut bindings::ib_recv_wr, lkey: u32) -> *mut bindings::ib_recv_wr {
-        // SAFETY: By the type invariant and the contract.
+    /// Completes the receive request when the buffer is where it stays.
+    fn place(&mut self, lkey: u32) {
+        // INVARIANT: Into the buffer, which does not move any more.
+        // SAFETY: `&mut self` has all of it.
         unsafe {
-            self.sge.get().write(bindings::ib_sge {
+            *self.sge.get() = bindings::ib_sge {
                 addr: self.addr,
                 length: self.len,
                 lkey,
-            });
-            self.wr.get().write(bindings::ib_recv_wr {
-                next,
+            };
+            *self.wr.get() = bindings::ib_recv_wr {
+                next: core::ptr::null_mut(),
                 __bindgen_anon_1: bindings::ib_recv_wr__bindgen_ty_1 {
                     wr_cqe: self.cqe.get(),
                 },
                 sg_list: self.sge.get(),
                 num_sge: 1,
-            });
+            };
         }
-        self.wr.get()
     }
 
     /// Takes the first `len` bytes back after a completion, for reading.
@@ -147,15 +142,20 @@ impl RecvBuffer {
         unsafe { core::slice::from_raw_parts(self.mem.as_ptr(), len) }
     }
 
-    /// Ends the CPU's turn: the buffer may be posted again.
+    /// Ends the CPU's turn.
     ///
     /// # Safety
     ///
     /// As for [`Self::bytes`], whose result must be gone.
     #[inline]
-    pub(crate) unsafe fn idle(&self, dev: *mut bindings::ib_device) {
+    pub(crate) unsafe fn read(&self, dev: *mut bindings::ib_device) {
         // SAFETY: Part of a live mapping, by the type invariant.
         unsafe { dma::sync_for_device(dev, self.addr, self.len as usize, Direction::FromDevice) };
+    }
+
+    /// Says that the buffer, which was read, may be posted when it is needed.
+    #[inline]
+    pub(crate) fn idle(&self) {
         self.state.store(IDLE, Release);
     }
 
@@ -203,7 +203,7 @@ impl Receives {
     /// How many requests the receive queue must hold besides those that are asked for.
     pub(crate) const EXTRA: u32 = LARGE as u32 + BATCH - 1;
 
-    /// Gives a buffer of the ring back, with others.
+    /// Posts a buffer again: one of the ring together with others.
     ///
     /// # Errors
     ///
@@ -211,32 +211,31 @@ impl Receives {
     ///
     /// # Safety
     ///
-    /// To be called by a completion of the channel, whose queue pair `qp` must be; no
-    /// reference to the buffer's bytes may be left.
-    #[inline]
-    pub(crate) unsafe fn repost(
-        &self,
-        buffer: &RecvBuffer,
-        qp: *mut bindings::ib_qp,
-        lkey: u32,
-    ) -> Result {
-        let posted = buffer.state.compare_exchange(IDLE, POSTED, AcqRel, Relaxed);
-        if posted.is_err() {
-            // Somebody else has posted it.
-            return Ok(());
+    /// To be called by the completion of the buffer's last request, which no reference to its
+    /// bytes outlives. `qp` must be the queue pair of the channel.
+    #[inline(always)]
+    pub(crate) unsafe fn repost(&self, buffer: &RecvBuffer, qp: *mut bindings::ib_qp) -> Result {
+        if buffer.large {
+            buffer.idle();
+            // SAFETY: By the contract; the queue had room for it.
+            return unsafe { buffer.post(qp) };
         }
-        // SAFETY: By the type invariant we are alone.
-        let batch = unsafe { &mut *self.batch.get() };
-        // SAFETY: We have set the state.
-        batch.first = unsafe { buffer.fill(batch.first, lkey) };
-        batch.count += 1;
+        // INVARIANT: Nobody else posts a buffer that is read.
+        buffer.state.store(POSTED, Relaxed);
+        // SAFETY: By the type invariant we are alone with the batch, and with the request,
+        // as we have set the state.
+        let (batch, wr) = unsafe { (&mut *self.batch.get(), buffer.wr.get()) };
+        // SAFETY: As above.
+        unsafe { (*wr).next = batch.first };
+        batch.first = wr;
+        batch.count = batch.count.wrapping_add(1);
         if batch.count < BATCH {
             return Ok(());
         }
-        let first = core::mem::replace(&mut batch.first, core::ptr::null_mut());
+        batch.first = core::ptr::null_mut();
         batch.count = 0;
         // SAFETY: By the type invariant and the contract; requests are copied.
-        match unsafe { bindings::ib_post_recv(qp, first, core::ptr::null_mut()) } {
+        match unsafe { bindings::ib_post_recv(qp, wr, core::ptr::null_mut()) } {
             0 => Ok(()),
             error => Err(Error::from_errno(error)),
         }
@@ -250,6 +249,7 @@ impl Receives {
     /// `done` must be a receive completion handler for these buffers.
     pub(crate) unsafe fn new(
         dev: *mut bindings::ib_device,
+        lkey: u32,
         count: usize,
         len: usize,
         large_len: usize,
@@ -272,7 +272,7 @@ impl Receives {
         let count = count + (BATCH - 1) as usize;
         // SAFETY: By our contract.
         let pool = unsafe { Pool::new(dev, count, len, Direction::FromDevice) }?;
-        let mut ring = KVec::with_capacity(count, GFP_KERNEL)?;
+        let mut ring: KVec<RecvBuffer> = KVec::with_capacity(count, GFP_KERNEL)?;
         for i in 0..count {
             ring.push(buffer(pool.part(i).ok_or(EINVAL)?, len, false)?, GFP_KERNEL)?;
         }
@@ -283,13 +283,15 @@ impl Receives {
                 Buffer::new(dev, large_len, Direction::FromDevice)?,
             ]
         };
-        let mut large = KVec::with_capacity(LARGE, GFP_KERNEL)?;
+        let mut large: KVec<RecvBuffer> = KVec::with_capacity(LARGE, GFP_KERNEL)?;
         for mem in &large_mem {
             large.push(
                 buffer(mem.part(0, large_len).ok_or(EINVAL)?, large_len, true)?,
                 GFP_KERNEL,
             )?;
         }
+        ring.iter_mut().for_each(|buffer| buffer.place(lkey));
+        large.iter_mut().for_each(|buffer| buffer.place(lkey));
         Ok(Self {
             batch: UnsafeCell::new(Batch {
                 first: core::ptr::null_mut(),

@@ -3,10 +3,9 @@
 //! Sending: the one [`Sender`] of a channel.
 
 use crate::{
-    bindings,
     channel::{Channel, ChannelOps},
     data_out::DataOuts,
-    prepared::Prepared,
+    prepared::{Claimed, Prepared},
     send_queue::{SqProducer, MAX_CHAIN},
     slot_state::SlotState,
 };
@@ -48,21 +47,27 @@ pub enum SendError {
 /// tell that the device is done with it.
 pub struct Sender<C: ChannelOps> {
     channel: Arc<Channel<C>>,
-    producer: SqProducer<KVec<u32>>,
-    data_out_head: u32,
-    remote_invalidation: bool,
-    /// The entries of the send that is being prepared.
-    sges: [bindings::ib_sge; SGES],
+    sending: Sending,
+}
+
+/// What a sender keeps from one command to the next.
+pub(crate) struct Sending {
+    pub(crate) producer: SqProducer<KVec<u32>>,
+    /// Follow-up sends posted, modulo 2^32.
+    pub(crate) data_out_head: u32,
+    /// How the state of a command begins.
+    pub(crate) fresh: SlotState,
 }
 
 impl<C: ChannelOps> Sender<C> {
     pub(crate) fn new(channel: Arc<Channel<C>>, producer: SqProducer<KVec<u32>>) -> Self {
         Self {
             channel,
-            producer,
-            data_out_head: 0,
-            remote_invalidation: false,
-            sges: [bindings::ib_sge::default(); SGES],
+            sending: Sending {
+                producer,
+                data_out_head: 0,
+                fresh: SlotState::new(false),
+            },
         }
     }
 
@@ -74,7 +79,7 @@ impl<C: ChannelOps> Sender<C> {
 
     /// Says whether the peer may invalidate a command's key with its response.
     pub fn allow_remote_invalidation(&mut self, allow: bool) {
-        self.remote_invalidation = allow;
+        self.sending.fresh = SlotState::new(allow);
     }
 
     /// Makes `count` buffers for follow-up sends. Once; sleeps.
@@ -100,26 +105,22 @@ impl<C: ChannelOps> Sender<C> {
             return Err(ESHUTDOWN);
         }
         let slot = channel.slots.get(index as usize).ok_or(EINVAL)?;
-        let fresh = SlotState::new(self.remote_invalidation);
         // SAFETY: This is the channel's sender.
-        if !unsafe { slot.claim(fresh) } {
+        if !unsafe { slot.claim(self.sending.fresh) } {
             return Err(EBUSY);
         }
         slot.tag.store(tag, Relaxed);
+        // INVARIANT: Just claimed. Nothing is mapped yet.
         Ok(Prepared {
-            mapping: None,
-            owner: None,
-            token: None,
             channel,
-            slot,
-            fresh,
-            producer: &mut self.producer,
-            data_out_head: &mut self.data_out_head,
+            slot: Claimed(slot),
+            sending: &mut self.sending,
             data_outs: 0,
-            registered: None,
-            guarded: false,
-            sges: &mut self.sges,
             num_sge: 1,
+            mapped: false,
+            registered: false,
+            guarded: false,
+            has_token: false,
         })
     }
 
@@ -155,7 +156,7 @@ impl<C: ChannelOps> Sender<C> {
             }
             // SAFETY: The channel's queue pair, with room for every buffer; an idle
             // buffer is not being read.
-            unsafe { buffer.post(channel.qp.raw(), channel.qp.local_dma_lkey()) }?;
+            unsafe { buffer.post(channel.qp.raw()) }?;
             posted += 1;
         }
         if posted == 0 {
@@ -172,7 +173,7 @@ impl<C: ChannelOps> Sender<C> {
                 continue;
             }
             // SAFETY: As above.
-            unsafe { buffer.post(channel.qp.raw(), channel.qp.local_dma_lkey()) }?;
+            unsafe { buffer.post(channel.qp.raw()) }?;
         }
         Ok(())
     }

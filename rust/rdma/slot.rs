@@ -8,6 +8,7 @@ use crate::{
     channel::ChannelOps,
     dma::SgMapping,
     mr::Region,
+    send::SGES,
     slot_state::{Action, SlotState},
 };
 use core::{
@@ -35,17 +36,14 @@ pub(crate) type Done = unsafe extern "C" fn(*mut bindings::ib_cq, *mut bindings:
 /// - `header` and `header_addr` are a part of the channel's header pool that no
 ///   other slot has.
 /// - `region` is accessed by the sender alone, from claiming the slot until posting.
+/// - `requests` is accessed by the sender alone. Its pointers point into this slot.
 /// - `owned` is accessed by the sender from claiming the slot until `state` says that
 ///   the command is posted; then by whoever `state` tells to release it, which it
 ///   does once, until that one has vacated the slot; and by whoever has drained the
-///   queue pair when there is no sender any more.
+///   queue pair when there is no sender any more. It is empty in a vacant slot.
 pub(crate) struct Slot<C: ChannelOps> {
     /// For sends whose completion this slot waits for.
     pub(crate) send_cqe: Opaque<bindings::ib_cqe>,
-    /// For the invalidation of the slot's key.
-    pub(crate) inv_cqe: Opaque<bindings::ib_cqe>,
-    pub(crate) header: NonNull<u8>,
-    pub(crate) header_addr: u64,
     state: AtomicU32,
     /// What the response must name.
     pub(crate) tag: AtomicU32,
@@ -53,8 +51,22 @@ pub(crate) struct Slot<C: ChannelOps> {
     pub(crate) rkey: AtomicU32,
     /// Follow-up sends of the command.
     pub(crate) data_outs: AtomicU32,
-    pub(crate) region: UnsafeCell<Region>,
     owned: UnsafeCell<Owned<C>>,
+    pub(crate) header: NonNull<u8>,
+    pub(crate) header_addr: u64,
+    pub(crate) requests: UnsafeCell<Requests>,
+    pub(crate) region: UnsafeCell<Region>,
+    /// For the invalidation of the slot's key.
+    pub(crate) inv_cqe: Opaque<bindings::ib_cqe>,
+}
+
+/// The work requests of a command, of which most is the same for all of a slot's.
+pub(crate) struct Requests {
+    /// Registers the region; the send follows.
+    pub(crate) reg: bindings::ib_reg_wr,
+    pub(crate) send: bindings::ib_send_wr,
+    /// The header and the payload of the send.
+    pub(crate) sges: [bindings::ib_sge; SGES],
 }
 
 // SAFETY: Everything in it may be used by any thread, one at a time.
@@ -63,12 +75,17 @@ unsafe impl<C: ChannelOps> Send for Slot<C> {}
 // orders their accesses.
 unsafe impl<C: ChannelOps> Sync for Slot<C> {}
 
-/// What the posted work requests of a command own. Dropping it unmaps the
-/// scatterlist, then lets its owner go.
+/// User memory of a command. Dropping it unmaps the scatterlist, then lets its owner
+/// go.
+pub(crate) struct Memory<C: ChannelOps> {
+    // Declared, and so dropped, before `_owner`.
+    pub(crate) mapping: SgMapping,
+    pub(crate) _owner: C::Owner,
+}
+
+/// What the posted work requests of a command own.
 pub(crate) struct Owned<C: ChannelOps> {
-    // Declared, and so dropped, before `owner`.
-    pub(crate) _mapping: Option<SgMapping>,
-    pub(crate) _owner: Option<C::Owner>,
+    pub(crate) memory: Option<Memory<C>>,
     pub(crate) token: Option<C::Token>,
 }
 
@@ -76,8 +93,7 @@ impl<C: ChannelOps> Owned<C> {
     #[inline]
     pub(crate) const fn none() -> Self {
         Self {
-            _mapping: None,
-            _owner: None,
+            memory: None,
             token: None,
         }
     }
@@ -91,8 +107,16 @@ impl<C: ChannelOps> Slot<C> {
         send_done: Done,
         inv_done: Done,
     ) -> Self {
+        let requests = Requests {
+            reg: region.registration(),
+            send: bindings::ib_send_wr {
+                opcode: bindings::ib_wr_opcode_IB_WR_SEND,
+                ..Default::default()
+            },
+            sges: [bindings::ib_sge::default(); SGES],
+        };
         // INVARIANT: The caller has taken the header out of the pool; a new state is
-        // free.
+        // free. The requests get their pointers in `place`, before a sender exists.
         Self {
             send_cqe: Opaque::new(bindings::ib_cqe {
                 done: Some(send_done),
@@ -106,9 +130,26 @@ impl<C: ChannelOps> Slot<C> {
             tag: AtomicU32::new(0),
             rkey: AtomicU32::new(0),
             data_outs: AtomicU32::new(0),
+            requests: UnsafeCell::new(requests),
             region: UnsafeCell::new(region),
             owned: UnsafeCell::new(Owned::none()),
         }
+    }
+
+    /// Completes the work requests when the slot is where it stays: messages begin with
+    /// `header_len` bytes, registrations report to `reg_cqe`.
+    pub(crate) fn place(&mut self, header_len: usize, lkey: u32, reg_cqe: *mut bindings::ib_cqe) {
+        let Requests { reg, send, sges } = self.requests.get_mut();
+        // INVARIANT: Into the slot, which does not move any more.
+        reg.wr.next = send;
+        reg.wr.__bindgen_anon_1.wr_cqe = reg_cqe;
+        send.sg_list = sges.as_mut_ptr();
+        let [header, ..] = sges;
+        *header = bindings::ib_sge {
+            addr: self.header_addr,
+            length: header_len as u32,
+            lkey,
+        };
     }
 
     /// Begins a new command, if the last one is over. What a command that was given up
@@ -146,28 +187,40 @@ impl<C: ChannelOps> Slot<C> {
         drop(unsafe { self.take_owned() });
     }
 
-    /// Says that the claimed slot's command is about to be posted, and what it owns.
+    /// What the command owns.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the sender that has claimed the slot and not published it. Nothing
+    /// else that came from here may be alive.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn owned(&self) -> &mut Owned<C> {
+        // SAFETY: By the type invariant and the contract.
+        unsafe { &mut *self.owned.get() }
+    }
+
+    /// Says that the claimed slot's command is about to be posted.
     ///
     /// # Safety
     ///
     /// To be called by the sender that has claimed the slot.
     #[inline(always)]
-    pub(crate) unsafe fn publish(&self, state: SlotState, owned: Owned<C>) {
-        // SAFETY: By the type invariant: the slot is ours until the next line.
-        // There is nothing in it to drop.
-        unsafe { self.owned.get().write(owned) };
+    pub(crate) unsafe fn publish(&self, state: SlotState) {
         self.state.store(state.to_raw(), Release);
     }
 
-    /// Takes back what was published, of a command that could not be posted.
+    /// Frees a claimed slot, and drops what was put into it, of a command that could not be
+    /// posted.
     ///
     /// # Safety
     ///
-    /// As for [`Self::publish`], after which nothing was posted.
-    pub(crate) unsafe fn withdraw(&self) -> Owned<C> {
+    /// As for [`Self::publish`]. Nothing was posted, and nobody was told to release.
+    #[cold]
+    pub(crate) unsafe fn give_back(&self) {
         self.state.store(SlotState::new(false).to_raw(), Relaxed);
-        // SAFETY: Posting counts as a send in flight, so nobody was told to release.
-        unsafe { self.take_owned() }
+        // SAFETY: By the contract.
+        drop(unsafe { self.take_owned() });
     }
 
     /// Reports an event, which is one of the methods of [`SlotState`]. `event` may run
@@ -186,6 +239,34 @@ impl<C: ChannelOps> Slot<C> {
                 Err(now) => old = now,
             }
         }
+    }
+
+    /// As [`Self::update`], for an event that may be refused and then changes nothing.
+    #[inline(always)]
+    pub(crate) fn try_update<E>(
+        &self,
+        event: impl Fn(&mut SlotState) -> Result<Action, E>,
+    ) -> Result<Action, E> {
+        let mut old = self.state.load(Acquire);
+        loop {
+            let mut state = SlotState::from_raw(old);
+            let action = event(&mut state)?;
+            match self
+                .state
+                .compare_exchange_weak(old, state.to_raw(), AcqRel, Acquire)
+            {
+                Ok(_) => return Ok(action),
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// Reports the completion of a guarded send, successful or flushed. Returns whether
+    /// [`SlotState::settle`] has to follow.
+    #[inline(always)]
+    pub(crate) fn send_done(&self) -> bool {
+        let before = self.state.fetch_sub(SlotState::ONE_SEND, AcqRel);
+        SlotState::from_raw(before).send_settles()
     }
 
     /// Takes out what the command owned, and frees the slot.

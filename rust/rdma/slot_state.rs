@@ -8,7 +8,7 @@
 //! by the target's Send with Invalidate, or by a LOCAL_INV of ours that has completed (RFC 7145,
 //! sections 7.3.2 and 8.3.2). These things happen in any order, on any processor.
 
-use core::fmt;
+use crate::response::Violation;
 
 /// What whoever reports an event has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,97 +30,34 @@ pub(crate) enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Late;
 
-/// What the peer did wrong when it answered a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Violation {
-    /// The response names no command that waits for one.
-    UnknownCommand,
-    /// The response to a command that was never sent.
-    ResponseUnsent,
-    /// The second response to the same command.
-    DuplicateResponse,
-    /// A remote invalidation, although none was negotiated.
-    InvalidationNotNegotiated {
-        /// The key that was invalidated.
-        key: u32,
-    },
-    /// A remote invalidation by the response to a command that advertised no key.
-    InvalidationWithoutKey {
-        /// The key that was invalidated.
-        key: u32,
-    },
-    /// The remote invalidation of a key that is not the command's own.
-    ForeignKey {
-        /// The key that was invalidated.
-        key: u32,
-        /// The key that the command had advertised.
-        own: u32,
-    },
-}
-
-impl Violation {
-    /// The name under which violations of this kind are counted.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::UnknownCommand => "unknown_command",
-            Self::ResponseUnsent => "response_unsent",
-            Self::DuplicateResponse => "duplicate_response",
-            Self::InvalidationNotNegotiated { .. } => "invalidation_not_negotiated",
-            Self::InvalidationWithoutKey { .. } => "invalidation_without_key",
-            Self::ForeignKey { .. } => "foreign_key",
-        }
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::UnknownCommand => f.write_str("response to a command that is not outstanding"),
-            Self::ResponseUnsent => f.write_str("response to a command that was never sent"),
-            Self::DuplicateResponse => f.write_str("second response to the same command"),
-            Self::InvalidationNotNegotiated { key } => write!(
-                f,
-                "remote invalidation of key {key:#010x}, none was negotiated"
-            ),
-            Self::InvalidationWithoutKey { key } => write!(
-                f,
-                "remote invalidation of key {key:#010x}, the command has none"
-            ),
-            Self::ForeignKey { key, own } => write!(
-                f,
-                "remote invalidation of key {key:#010x}, the command's is {own:#010x}"
-            ),
-        }
-    }
-}
-
 /// The state of one command between its first work request and the return of its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub(crate) struct SlotState(u32);
 
-/// Guarded completions still to come.
-const SENDS: u32 = 0xffff;
 /// The target may use the key.
-const KEY_VALID: u32 = 1 << 16;
+const KEY_VALID: u32 = 1 << 0;
 /// Our LOCAL_INV is under way.
-const KEY_INVALIDATING: u32 = 1 << 17;
+const KEY_INVALIDATING: u32 = 1 << 1;
 /// The target cannot use the key any more.
-const KEY_DEAD: u32 = 1 << 18;
+const KEY_DEAD: u32 = 1 << 2;
 /// Something was posted.
-const POSTED: u32 = 1 << 19;
+const POSTED: u32 = 1 << 3;
 /// The response has arrived.
-const RESPONSE: u32 = 1 << 20;
+const RESPONSE: u32 = 1 << 4;
 /// Error handling asks for the memory.
-const ABORTED: u32 = 1 << 21;
+const ABORTED: u32 = 1 << 5;
 /// The queue pair was drained.
-const DRAINED: u32 = 1 << 22;
+const DRAINED: u32 = 1 << 6;
 /// [`Action::Release`] was said.
-const RELEASED: u32 = 1 << 23;
+const RELEASED: u32 = 1 << 7;
 /// The connection negotiated remote invalidation.
-const REMOTE_INVALIDATION: u32 = 1 << 24;
+const REMOTE_INVALIDATION: u32 = 1 << 8;
 /// What the command owned has been taken out: the slot can be used again.
-const VACANT: u32 = 1 << 25;
+const VACANT: u32 = 1 << 9;
+/// Guarded completions still to come. At the top: one too many, an error of ours, borrows from
+/// no flag, and leaves the memory to the drain.
+const SENDS: u32 = 0xffff << 16;
 
 const KEY_LIVE: u32 = KEY_VALID | KEY_INVALIDATING;
 const KEY_ANY: u32 = KEY_LIVE | KEY_DEAD;
@@ -143,15 +80,18 @@ impl SlotState {
     /// This comes *before* posting, because completions and even the response may be handled
     /// before the call that posts returns. A response may be forged before the command was sent: the
     /// LOCAL_INV that answers it must not overtake the registration in the chain. So posting counts
-    /// as one more send, which [`SlotState::on_send_done`] ends when the call has returned.
+    /// as one more send, which has completed when the call has returned.
     ///
     /// `key_valid` says that the chain makes the command's key valid; `guarded_sends` is the number
-    /// of completions that [`SlotState::on_send_done`] will be told of, posting included.
+    /// of completions of sends that will be reported, posting included.
     #[inline]
     pub(crate) fn posted(&mut self, key_valid: bool, guarded_sends: u16) -> Result<(), Late> {
-        let sends = u32::from(guarded_sends);
-        if self.0 & (FINISHING | DRAINED | RELEASED) != 0
-            || (self.0 & SENDS).wrapping_add(sends) > SENDS
+        let sends = u32::from(guarded_sends).wrapping_mul(Self::ONE_SEND);
+        // Nearly always the first chain.
+        let first = self.0 & !REMOTE_INVALIDATION == 0;
+        if !first
+            && (self.0 & (FINISHING | DRAINED | RELEASED) != 0
+                || self.0.checked_add(sends).is_none())
         {
             return Err(Late);
         }
@@ -160,8 +100,7 @@ impl SlotState {
         } else {
             POSTED
         };
-        let flags = flags & !self.0;
-        self.0 = (self.0 | flags).wrapping_add(sends);
+        self.0 = self.0.wrapping_add(sends) | flags;
         Ok(())
     }
 
@@ -183,29 +122,44 @@ impl SlotState {
             });
         }
         if let Some(key) = remote_invalidated {
-            if self.0 & REMOTE_INVALIDATION == 0 {
-                return Err(Violation::InvalidationNotNegotiated { key });
-            }
-            if self.0 & KEY_ANY == 0 {
-                return Err(Violation::InvalidationWithoutKey { key });
-            }
-            if key != rkey {
-                return Err(Violation::ForeignKey { key, own: rkey });
-            }
-            // A LOCAL_INV of an abort may have crossed it; then its completion still counts.
-            if self.0 & KEY_VALID != 0 {
+            const EXPECTED: u32 = REMOTE_INVALIDATION | KEY_VALID;
+            if key == rkey && self.0 & EXPECTED == EXPECTED {
                 self.0 ^= KEY_VALID | KEY_DEAD;
+            } else {
+                self.check_invalidation(key, rkey)?;
             }
         }
         self.0 |= RESPONSE;
         Ok(self.settle())
     }
 
-    /// Reports the completion of a guarded send, successful or flushed.
+    /// Says what is wrong with the invalidation of a key that is not valid, or not ours.
+    #[cold]
+    fn check_invalidation(self, key: u32, own: u32) -> Result<(), Violation> {
+        if self.0 & REMOTE_INVALIDATION == 0 {
+            return Err(Violation::InvalidationNotNegotiated { key });
+        }
+        if self.0 & KEY_ANY == 0 {
+            return Err(Violation::InvalidationWithoutKey { key });
+        }
+        if key != own {
+            return Err(Violation::ForeignKey { key, own });
+        }
+        // A LOCAL_INV of an abort has crossed it; its completion still counts.
+        Ok(())
+    }
+
+    /// What to subtract from the raw state when a guarded send has completed, successful or
+    /// flushed. [`SlotState::send_settles`] then says whether [`SlotState::settle`] has to follow.
+    pub(crate) const ONE_SEND: u32 = 1 << 16;
+
+    /// Whether somebody waits for the next completion of a send, which is the last one.
     #[inline]
-    pub(crate) fn on_send_done(&mut self) -> Action {
-        self.complete_sends(1);
-        self.settle()
+    pub(crate) const fn send_settles(self) -> bool {
+        if self.0 & FINISHING == 0 {
+            return false;
+        }
+        self.0 & SENDS == Self::ONE_SEND
     }
 
     /// Reports the successful completion of the LOCAL_INV. One that failed or was flushed leaves the
@@ -277,33 +231,28 @@ impl SlotState {
         Self(raw)
     }
 
-    /// More completions than sends are an error of ours; they must not borrow from the flags.
-    #[inline]
-    fn complete_sends(&mut self, sends: u32) {
-        self.0 = self.0.wrapping_sub(sends.min(self.0 & SENDS));
-    }
-
-    /// Goes on when somebody wants the command to finish.
+    /// Goes on when somebody wants the command to finish. Doing so once too often is harmless.
     ///
     /// A send may name the memory by the region's key, so the key is not invalidated while one
     /// could still be repeated.
     #[inline]
-    fn settle(&mut self) -> Action {
+    pub(crate) fn settle(&mut self) -> Action {
+        if self.0 & FINISHING != 0 && self.0 & (RELEASED | KEY_LIVE | SENDS) == 0 {
+            self.0 |= RELEASED;
+            return Action::Release;
+        }
+        self.settle_later()
+    }
+
+    fn settle_later(&mut self) -> Action {
         if self.0 & RELEASED != 0 {
             return Action::Nothing;
         }
-        if self.0 & FINISHING == 0 || self.0 & SENDS != 0 {
+        if self.0 & FINISHING == 0 || self.0 & SENDS != 0 || self.0 & KEY_INVALIDATING != 0 {
             return Action::Wait;
         }
-        if self.0 & KEY_VALID != 0 {
-            self.0 ^= KEY_VALID | KEY_INVALIDATING;
-            return Action::LocalInvalidate;
-        }
-        if self.0 & KEY_INVALIDATING != 0 {
-            return Action::Wait;
-        }
-        self.0 |= RELEASED;
-        Action::Release
+        self.0 ^= KEY_VALID | KEY_INVALIDATING;
+        Action::LocalInvalidate
     }
 }
 
@@ -328,7 +277,18 @@ mod tests {
 
         /// Guarded completions still to come.
         pub(crate) const fn sends_in_flight(self) -> u32 {
-            self.0 & SENDS
+            (self.0 & SENDS) / Self::ONE_SEND
+        }
+
+        /// A guarded send has completed.
+        pub(crate) fn on_send_done(&mut self) -> Action {
+            let settles = self.send_settles();
+            self.0 = self.0.wrapping_sub(Self::ONE_SEND);
+            if settles {
+                self.settle()
+            } else {
+                Action::Wait
+            }
         }
     }
 
@@ -412,15 +372,7 @@ mod tests {
             ),
             // The connection fails at every stage.
             (true, 3, &[(Drained, Wait), (Abort, Release)]),
-            (
-                true,
-                1,
-                &[
-                    (Response(None), Wait),
-                    (Drained, Release),
-                    (SendDone, Nothing),
-                ],
-            ),
+            (true, 1, &[(Response(None), Wait), (Drained, Release)]),
             (
                 true,
                 0,

@@ -25,6 +25,8 @@
 mod cm_data;
 #[path = "../../../rust/modparam/number.rs"]
 mod number;
+#[path = "../../../rust/rdma/response.rs"]
+pub mod response;
 #[path = "../../../rust/rdma/send_queue.rs"]
 mod send_queue;
 #[path = "../../../rust/rdma/slot_state.rs"]

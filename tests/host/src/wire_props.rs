@@ -59,7 +59,7 @@ fn agree(bytes: &[u8]) -> Result<(), TestCaseError> {
         (Ok(received), Ok(data)) => {
             prop_assert_eq!(received.data, data);
             prop_assert_eq!(&received.bhs[..], &bytes[28..76]);
-            prop_assert_eq!(&received.itt_ne().to_ne_bytes()[..], &bytes[44..48]);
+            prop_assert_eq!(&received.itt.to_ne_bytes()[..], &bytes[44..48]);
             prop_assert_eq!(received.itt_is_reserved(), bytes[44..48] == [0xff; 4]);
         }
         (parsed, ruled) => prop_assert!(false, "parsed {:?}, by the rules {:?}", parsed, ruled),

@@ -122,17 +122,69 @@ impl Connection {
     }
 
     /// Sends a SCSI command. `frwd_lock` is held.
-    #[inline]
-    pub(crate) fn send_command(&self, tx: &mut Tx, command: &mut Command<'_>) -> Result {
+    #[inline(always)]
+    pub(crate) fn send_command(&self, tx: &mut Tx, mut command: Command<'_>) -> Result {
         if self.broken.load(Relaxed) {
             return Err(ENOTCONN);
         }
-        let tag = itt(command.bhs());
-        let mut prepared = tx.sender()?.prepare(command.itt_index(), tag)?;
-        let (write, read) = expose(&mut prepared, command)?;
-        fill(prepared.header(), command.bhs(), write, read)?;
-        if command.unsolicited_len() != 0 {
-            add_data_outs(&mut prepared, command)?;
+        let sender = tx.sender()?;
+        let (index, tag) = (command.itt_index(), wire::initiator_task_tag(command.bhs()));
+        match command.direction() {
+            Direction::Read => {
+                let mut prepared = sender.prepare(index, tag)?;
+                let owner = command.reference().ok_or(EINVAL)?;
+                prepared.map(owner, rdma::Direction::FromDevice)?;
+                let buffer = remote(prepared.register(Access::RemoteWrite)?);
+                fill(prepared.header(), command.bhs(), None, Some(buffer))?;
+                self.post(prepared)
+            }
+            // Data that all go with the command need no region if they fit a send.
+            Direction::Write
+                if command.imm_count() == command.data_len() && command.segments() == 1 =>
+            {
+                let mut prepared = sender.prepare(index, tag)?;
+                let owner = command.reference().ok_or(EINVAL)?;
+                prepared.map(owner, rdma::Direction::ToDevice)?;
+                prepared.short_payload(command.imm_count())?;
+                fill(prepared.header(), command.bhs(), None, None)?;
+                self.post(prepared)
+            }
+            Direction::Write => self.send_write(sender, index, tag, command),
+            Direction::None => self.send_no_data(sender, index, tag, command),
+        }
+    }
+
+    /// Sends a command without data.
+    #[inline(never)]
+    fn send_no_data(
+        &self,
+        sender: &mut Sender<Receiver>,
+        index: u32,
+        tag: u32,
+        command: Command<'_>,
+    ) -> Result {
+        let mut prepared = sender.prepare(index, tag)?;
+        fill(prepared.header(), command.bhs(), None, None)?;
+        self.post(prepared)
+    }
+
+    /// Sends a write, however its data go.
+    #[inline(never)]
+    fn send_write(
+        &self,
+        sender: &mut Sender<Receiver>,
+        index: u32,
+        tag: u32,
+        mut command: Command<'_>,
+    ) -> Result {
+        let mut prepared = sender.prepare(index, tag)?;
+        let owner = command.reference().ok_or(EINVAL)?;
+        prepared.map(owner, rdma::Direction::ToDevice)?;
+        let immediate = command.imm_count();
+        if immediate == command.data_len() && prepared.payload(immediate).is_ok() {
+            fill(prepared.header(), command.bhs(), None, None)?;
+        } else {
+            expose(&mut prepared, &mut command)?;
         }
         self.post(prepared)
     }
@@ -156,7 +208,7 @@ impl Connection {
             // the connection, which this context cannot.
             return Ok(());
         }
-        let tag = itt(task.bhs());
+        let tag = wire::initiator_task_tag(task.bhs());
         let final_login = wire::is_final_login_request(task.bhs());
         // Until the full feature phase, and in a discovery session for ever, each
         // response may be long.
@@ -220,21 +272,6 @@ impl Connection {
     }
 }
 
-/// Adds the Data-Out PDUs of a command's unsolicited data.
-fn add_data_outs(prepared: &mut Prepared<'_, Receiver>, command: &mut Command<'_>) -> Result {
-    while let Some(data_out) = command.next_data_out() {
-        let header = prepared.data_out(data_out.offset, data_out.len)?;
-        fill(header, &data_out.bhs, None, None)?;
-    }
-    Ok(())
-}
-
-/// The Initiator Task Tag, as libiscsi keeps it.
-#[inline]
-fn itt(bhs: &[u8; BHS_LEN]) -> u32 {
-    u32::from_ne_bytes(wire::initiator_task_tag(bhs))
-}
-
 /// Writes an iSER header and the BHS behind it.
 #[inline(always)]
 fn fill(
@@ -252,54 +289,38 @@ fn fill(
     Ok(())
 }
 
-/// Hands the command's memory over, and says what of it the target may write or
-/// read: `(write, read)` in the terms of the iSER header.
+/// A region as the iSER header names it.
 #[inline(always)]
-fn expose(
-    prepared: &mut Prepared<'_, Receiver>,
-    command: &mut Command<'_>,
-) -> Result<(Option<wire::RemoteBuffer>, Option<wire::RemoteBuffer>)> {
-    match command.direction() {
-        Direction::None => Ok((None, None)),
-        Direction::Read => {
-            let owner = command.reference().ok_or(EINVAL)?;
-            prepared.map(owner, rdma::Direction::FromDevice)?;
-            let buffer = prepared.register(Access::RemoteWrite)?;
-            Ok((
-                None,
-                Some(wire::RemoteBuffer {
-                    rkey: buffer.rkey,
-                    addr: buffer.addr,
-                }),
-            ))
-        }
-        Direction::Write => {
-            let total = command.data_len();
-            let immediate = command.imm_count();
-            let unsolicited = immediate
-                .checked_add(command.unsolicited_len())
-                .ok_or(EINVAL)?;
-            let owner = command.reference().ok_or(EINVAL)?;
-            prepared.map(owner, rdma::Direction::ToDevice)?;
-            // Data that all go with the command need no region if they fit a send.
-            if immediate == total && prepared.payload(immediate).is_ok() {
-                return Ok((None, None));
-            }
-            let solicited = unsolicited < total;
-            let buffer = prepared.register(if solicited {
-                Access::RemoteRead
-            } else {
-                Access::Local
-            })?;
-            if immediate > 0 {
-                prepared.payload(immediate)?;
-            }
-            // What is advertised begins behind the unsolicited data.
-            let write = solicited.then(|| wire::RemoteBuffer {
-                rkey: buffer.rkey,
-                addr: buffer.addr.wrapping_add(unsolicited.into()),
-            });
-            Ok((write, None))
-        }
+fn remote(buffer: rdma::RemoteBuffer) -> wire::RemoteBuffer {
+    wire::RemoteBuffer {
+        rkey: buffer.rkey,
+        addr: buffer.addr,
     }
+}
+
+/// Registers the mapped memory of a write, so that the target may read what does not go with
+/// the command or behind it in Data-Out PDUs.
+fn expose(prepared: &mut Prepared<'_, Receiver>, command: &mut Command<'_>) -> Result {
+    let immediate = command.imm_count();
+    let unsolicited = immediate
+        .checked_add(command.unsolicited_len())
+        .ok_or(EINVAL)?;
+    let solicited = unsolicited < command.data_len();
+    let mut buffer = remote(prepared.register(if solicited {
+        Access::RemoteRead
+    } else {
+        Access::Local
+    })?);
+    if immediate > 0 {
+        prepared.payload(immediate)?;
+    }
+    // What is advertised begins behind the unsolicited data.
+    buffer.addr = buffer.addr.wrapping_add(unsolicited.into());
+    let write = solicited.then_some(buffer);
+    fill(prepared.header(), command.bhs(), write, None)?;
+    while let Some(data_out) = command.next_data_out() {
+        let header = prepared.data_out(data_out.offset, data_out.len)?;
+        fill(header, &data_out.bhs, None, None)?;
+    }
+    Ok(())
 }

@@ -5,12 +5,15 @@
 //! Nothing that the target sends is trusted. The first rule that it breaks ends the
 //! connection, with one message and one counter; libiscsi then recovers.
 
-use crate::{transport::Iser, violation::Violation, wire};
-use iscsi::{Bhs, CommandRef, ConnError, ConnRef, SocketAddr, Unanswered};
-use kernel::{
-    prelude::*,
-    sync::atomic::{Atomic, AtomicFlag, Relaxed},
+use crate::{
+    transport::Iser,
+    violation::Violation,
+    wire::{self, Opcode, BHS_LEN},
 };
+use iscsi::{Bhs, CommandRef, ConnError, ConnRef, SocketAddr, Unanswered};
+// The kernel's own are calls of C.
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use kernel::prelude::*;
 use rdma::{Channel, ChannelOps, Failure, Next, Received};
 
 /// The bits of an Initiator Task Tag that number the task; libiscsi uses the others
@@ -22,10 +25,10 @@ pub(crate) struct Receiver {
     portal: SocketAddr,
     conn: ConnRef<Iser>,
     /// The connection has been failed: say so once.
-    failed: AtomicFlag,
-    violations: Atomic<u32>,
+    failed: AtomicBool,
+    violations: AtomicU32,
     /// The target has answered a Logout Request.
-    logged_out: AtomicFlag,
+    logged_out: AtomicBool,
 }
 
 /// A PDU that nobody answers, until its send has completed.
@@ -43,9 +46,9 @@ impl Receiver {
         Self {
             portal,
             conn,
-            failed: AtomicFlag::new(false),
-            violations: Atomic::new(0),
-            logged_out: AtomicFlag::new(false),
+            failed: AtomicBool::new(false),
+            violations: AtomicU32::new(0),
+            logged_out: AtomicBool::new(false),
         }
     }
 
@@ -59,41 +62,61 @@ impl Receiver {
         self.logged_out.load(Relaxed)
     }
 
-    #[inline]
-    fn process(&self, channel: &Channel<Self>, message: &Received<'_>) -> Result<Next, Breach> {
+    #[inline(always)]
+    fn process(&self, message: &Received<'_, Self>) -> Result<Next, Breach> {
         let pdu = wire::parse(message.data).map_err(Breach::Pdu)?;
         if !pdu.itt_is_reserved() {
-            let itt = pdu.itt_ne();
-            channel
-                .respond(message, itt & ITT_INDEX, itt)
+            message
+                .respond(pdu.itt & ITT_INDEX, pdu.itt)
                 .map_err(Breach::Command)?;
         } else if let Some(key) = message.invalidated() {
             return Err(Breach::Command(rdma::Violation::InvalidationWithoutKey {
                 key,
             }));
         }
-        if wire::is_logout_response(pdu.bhs) {
+        if pdu.opcode != Opcode::ScsiResponse {
+            return self.process_other(pdu.opcode, pdu.bhs, pdu.data, message.large);
+        }
+        // Aligned in every buffer: 28 bytes of iSER header come before.
+        match Bhs::from_bytes(pdu.bhs) {
+            Some(bhs) => self.conn.complete_response(bhs, pdu.data),
+            None => self.complete_copy(pdu.bhs, pdu.data),
+        }
+        .map_err(Breach::Iscsi)?;
+        Ok(Next::Repost)
+    }
+
+    /// Every PDU but a SCSI Response.
+    #[inline(never)]
+    fn process_other(
+        &self,
+        opcode: Opcode,
+        bhs: &[u8; BHS_LEN],
+        data: &[u8],
+        large: bool,
+    ) -> Result<Next, Breach> {
+        if opcode == Opcode::LogoutResponse {
             // Before user space learns of it, and disconnects.
             self.logged_out.store(true, Relaxed);
         }
-        // Aligned in every buffer: 28 bytes of iSER header come before.
-        let done = match Bhs::from_bytes(pdu.bhs) {
-            Some(bhs) => self.conn.complete_pdu(bhs, pdu.data),
-            None => self.conn.complete_pdu(&Bhs::new(pdu.bhs), pdu.data),
-        };
-        done.map_err(Breach::Iscsi)?;
+        self.complete_copy(bhs, data).map_err(Breach::Iscsi)?;
         // Each Login Request posts a large buffer for its response. Everything else
         // gives back what it has taken.
-        if message.large && wire::is_login_response(pdu.bhs) {
+        if large && opcode == Opcode::LoginResponse {
             return Ok(Next::Keep);
         }
         Ok(Next::Repost)
     }
 
     #[cold]
+    fn complete_copy(&self, bhs: &[u8; BHS_LEN], data: &[u8]) -> Result<(), ConnError> {
+        self.conn.complete_pdu(&Bhs::new(bhs), data)
+    }
+
+    #[cold]
     fn breach(&self, breach: Breach) {
-        self.violations.add(1, Relaxed);
-        if self.failed.xchg(true, Relaxed) {
+        self.violations.fetch_add(1, Relaxed);
+        if self.failed.swap(true, Relaxed) {
             return;
         }
         let portal = self.portal;
@@ -125,11 +148,12 @@ impl ChannelOps for Receiver {
     type Owner = CommandRef;
     type Token = Token;
     type Cm = crate::endpoint::Endpoint;
+    const HEADER_LEN: usize = wire::HEADERS_LEN;
 
     #[inline]
-    fn received(channel: &Channel<Self>, message: &Received<'_>) -> Next {
+    fn received(channel: &Channel<Self>, message: &Received<'_, Self>) -> Next {
         let this = channel.ops();
-        this.process(channel, message).unwrap_or_else(|breach| {
+        this.process(message).unwrap_or_else(|breach| {
             this.breach(breach);
             Next::Keep
         })
@@ -144,7 +168,7 @@ impl ChannelOps for Receiver {
     #[cold]
     fn failed(channel: &Channel<Self>, failure: Failure) {
         let this = channel.ops();
-        if !this.failed.xchg(true, Relaxed) {
+        if !this.failed.swap(true, Relaxed) {
             iscsi::err!("{}: {failure}\n", this.portal);
             this.conn.fail(ConnError::CONN_FAILED);
         }

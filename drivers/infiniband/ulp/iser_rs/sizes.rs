@@ -99,7 +99,6 @@ pub(crate) fn region_pages(caps: &DeviceCaps, limits: &SessionLimits) -> Option<
 pub(crate) fn channel(tasks: u32, region_pages: u32) -> ChannelConfig {
     ChannelConfig {
         slots: tasks,
-        header_len: wire::HEADERS_LEN,
         region_pages,
         receives: tasks + UNSOLICITED_RECEIVES,
         receive_len: wire::HEADERS_LEN + wire::RECV_DATA_SEGMENT,

@@ -127,8 +127,8 @@ impl iscsi::Transport for Iser {
         }
     }
 
-    #[inline]
-    fn xmit_command(conn: &Self::Conn, tx: &mut Self::Tx, cmd: &mut Command<'_>) -> Result {
+    #[inline(always)]
+    fn xmit_command(conn: &Self::Conn, tx: &mut Self::Tx, cmd: Command<'_>) -> Result {
         conn.send_command(tx, cmd)
     }
 

@@ -46,7 +46,7 @@ const SCSI_COMMAND_COMPLETED: u8 = 0x00;
 const SCSI_CHECK_CONDITION: u8 = 0x02;
 
 /// The Initiator Task Tag that names no task (RFC 7143, section 11.2.1.8).
-const RESERVED_TAG: [u8; 4] = [0xff; 4];
+const RESERVED_TAG: u32 = u32::MAX;
 
 /// A memory region of ours as the target addresses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub(crate) struct RemoteBuffer {
 /// Writes the iSER header of a control-type PDU (RFC 7145, section 9.2).
 ///
 /// `write` is the buffer that the target reads from, `read` the one it writes to.
-#[inline]
+#[inline(always)]
 pub(crate) fn encode_header(
     out: &mut [u8; ISER_HEADER_LEN],
     write: Option<RemoteBuffer>,
@@ -87,28 +87,27 @@ pub(crate) fn encode_header(
 }
 
 /// The opcodes that a target sends in control-type PDUs (RFC 7145, section 7.3).
-#[derive(Clone, Copy)]
-enum Opcode {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opcode {
     /// NOP-In.
-    NopIn,
+    NopIn = 0x20,
     /// SCSI Response.
-    ScsiResponse,
+    ScsiResponse = 0x21,
     /// Task Management Function Response.
-    TaskManagementResponse,
+    TaskManagementResponse = 0x22,
     /// Login Response.
-    LoginResponse,
+    LoginResponse = 0x23,
     /// Text Response.
-    TextResponse,
+    TextResponse = 0x24,
     /// Logout Response.
-    LogoutResponse,
+    LogoutResponse = 0x26,
     /// Asynchronous Message.
-    AsyncMessage,
+    AsyncMessage = 0x32,
     /// Reject.
-    Reject,
+    Reject = 0x3f,
 }
 
 impl Opcode {
-    #[inline]
     const fn parse(opcode: u8) -> Result<Self, Violation> {
         Ok(match opcode {
             0x20 => Self::NopIn,
@@ -138,17 +137,13 @@ pub(crate) struct Received<'a> {
     pub(crate) bhs: &'a [u8; BHS_LEN],
     /// The data segment without padding.
     pub(crate) data: &'a [u8],
-    /// The Initiator Task Tag as it stands on the wire.
-    itt: [u8; 4],
+    /// What kind of PDU it is.
+    pub(crate) opcode: Opcode,
+    /// The Initiator Task Tag as libiscsi keeps it: the bytes of the wire in memory order.
+    pub(crate) itt: u32,
 }
 
 impl Received<'_> {
-    /// The Initiator Task Tag as libiscsi keeps it: the bytes of the wire in memory order.
-    #[inline]
-    pub(crate) const fn itt_ne(&self) -> u32 {
-        u32::from_ne_bytes(self.itt)
-    }
-
     /// Whether the PDU names no task.
     #[inline]
     pub(crate) fn itt_is_reserved(&self) -> bool {
@@ -162,46 +157,51 @@ impl Received<'_> {
 /// flags: they advertise buffers for a command or for a TASK REASSIGN, and only an initiator sends
 /// these. The other bits and fields of the iSER header are ignored on receipt, as RFC 7145,
 /// section 9.2, demands; an error in what remains is a format error of its section 10.1.3.3.
-#[inline]
+///
+/// Nearly all messages are SCSI Responses without data: only what those need is inlined.
+#[inline(always)]
 pub(crate) fn parse(bytes: &[u8]) -> Result<Received<'_>, Violation> {
-    let Some((iser, pdu)) = bytes.split_first_chunk::<ISER_HEADER_LEN>() else {
+    let Some((headers, payload)) = bytes.split_first_chunk::<HEADERS_LEN>() else {
         return Err(too_short(bytes));
     };
-    let Some((bhs, payload)) = pdu.split_first_chunk::<BHS_LEN>() else {
+    let (iser, rest) = headers.split_at(ISER_HEADER_LEN);
+    let Some(bhs) = rest.first_chunk::<BHS_LEN>() else {
         return Err(too_short(bytes));
     };
 
-    let flags = iser[0];
-    if flags & ISER_OPCODE_MASK != ISER_CONTROL {
-        return Err(Violation::IserOpcode { opcode: flags >> 4 });
+    if iser[0] & (ISER_OPCODE_MASK | ISER_WSV | ISER_RSV) != ISER_CONTROL {
+        return Err(bad_iser_header(iser[0]));
     }
-    if flags & (ISER_WSV | ISER_RSV) != 0 {
-        return Err(Violation::IserFlags { flags });
-    }
-    if bhs[4] != 0 {
-        return Err(Violation::AdditionalHeader { words: bhs[4] });
-    }
-
-    let data = data_segment(data_segment_length(bhs), payload)?;
-    let opcode = Opcode::parse(bhs[0] & OPCODE_MASK)?;
-    let received = Received {
-        bhs,
-        data,
-        itt: initiator_task_tag(bhs),
+    let lengths = lengths(bhs);
+    let data = if lengths == 0 && payload.is_empty() {
+        payload
+    } else {
+        data_segment(lengths, payload)?
     };
+    let opcode = if bhs[0] & OPCODE_MASK == Opcode::ScsiResponse as u8 {
+        Opcode::ScsiResponse
+    } else {
+        Opcode::parse(bhs[0] & OPCODE_MASK)?
+    };
+    let itt = initiator_task_tag(bhs);
 
-    if opcode.answers_a_task() && received.itt_is_reserved() {
+    if itt == RESERVED_TAG && opcode.answers_a_task() {
         return Err(Violation::ReservedTag {
             opcode: bhs[0] & OPCODE_MASK,
         });
     }
-    if matches!(opcode, Opcode::ScsiResponse)
+    if opcode == Opcode::ScsiResponse
         && bhs[2] == SCSI_COMMAND_COMPLETED
         && bhs[3] == SCSI_CHECK_CONDITION
     {
         check_sense(data)?;
     }
-    Ok(received)
+    Ok(Received {
+        bhs,
+        data,
+        opcode,
+        itt,
+    })
 }
 
 #[cold]
@@ -211,9 +211,22 @@ fn too_short(bytes: &[u8]) -> Violation {
     }
 }
 
-/// Cuts the data segment out of what follows the headers.
-#[inline]
-fn data_segment(announced: u32, payload: &[u8]) -> Result<&[u8], Violation> {
+#[cold]
+fn bad_iser_header(flags: u8) -> Violation {
+    if flags & ISER_OPCODE_MASK != ISER_CONTROL {
+        Violation::IserOpcode { opcode: flags >> 4 }
+    } else {
+        Violation::IserFlags { flags }
+    }
+}
+
+/// Cuts the data segment out of what follows the headers, by the word of [`lengths`].
+fn data_segment(lengths: u32, payload: &[u8]) -> Result<&[u8], Violation> {
+    let [words, ..] = lengths.to_be_bytes();
+    if words != 0 {
+        return Err(Violation::AdditionalHeader { words });
+    }
+    let announced = lengths;
     let received = saturate(payload.len());
     let split = usize::try_from(announced)
         .ok()
@@ -256,28 +269,24 @@ fn saturate(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
-/// DataSegmentLength of a PDU (RFC 7143, section 11.2.1.6).
+/// TotalAHSLength and DataSegmentLength of a PDU (RFC 7143, sections 11.2.1.5 and 11.2.1.6): one
+/// byte and three.
 #[inline]
-const fn data_segment_length(bhs: &[u8; BHS_LEN]) -> u32 {
-    u32::from_be_bytes([0, bhs[5], bhs[6], bhs[7]])
+fn lengths(bhs: &[u8; BHS_LEN]) -> u32 {
+    u32::from_be_bytes(word(bhs, 4))
 }
 
-/// Initiator Task Tag of a PDU as it stands on the wire (RFC 7143, section 11.2.1.8).
+/// Initiator Task Tag of a PDU (RFC 7143, section 11.2.1.8), its bytes in memory order.
 #[inline]
-pub(crate) const fn initiator_task_tag(bhs: &[u8; BHS_LEN]) -> [u8; 4] {
-    [bhs[16], bhs[17], bhs[18], bhs[19]]
+pub(crate) fn initiator_task_tag(bhs: &[u8; BHS_LEN]) -> u32 {
+    u32::from_ne_bytes(word(bhs, 16))
 }
 
-/// Whether a PDU of the target is a Login Response.
-#[inline]
-pub(crate) const fn is_login_response(bhs: &[u8; BHS_LEN]) -> bool {
-    bhs[0] & OPCODE_MASK == Opcode::LoginResponse as u8
-}
-
-/// Whether a PDU of the target is a Logout Response.
-#[inline]
-pub(crate) const fn is_logout_response(bhs: &[u8; BHS_LEN]) -> bool {
-    bhs[0] & OPCODE_MASK == Opcode::LogoutResponse as u8
+/// The four bytes at `offset`, a constant: no check remains in the compiled code, and one load.
+#[inline(always)]
+fn word(bhs: &[u8; BHS_LEN], offset: usize) -> [u8; 4] {
+    let rest = bhs.get(offset..).unwrap_or(&[]);
+    *rest.first_chunk().unwrap_or(&[0; 4])
 }
 
 /// Whether a PDU of ours is a Login Request that asks for the full feature phase: the target's
