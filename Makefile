@@ -12,7 +12,8 @@
 #:   modules_install  only the module, where modprobe finds it
 #:   uninstall        undo `make install`
 #: Checking
-#:   check            the whole test suite; its parts: scripts/check --help
+#:   check            the test suite; its parts: scripts/check --help
+#:   check-all        the same with the tests that it leaves out for their time
 #:   bench            measure against the C driver; QUICK=1 takes minutes
 #:   check-debug      sessions, resets and losses on a kernel with KASAN, lockdep and others
 #:   kunit            the module's KUnit suites, on that kernel (it is built once: 15 minutes)
@@ -103,11 +104,13 @@ rustfmtcheck:
 lint:
 	+@scripts/lint $(ARGS)
 
-.PHONY: check bench toolchain demo shell check-debug kunit
+.PHONY: check check-all bench toolchain demo shell check-debug kunit
 bench:
 	+@tests/bench/run $(ARGS)
 check:
 	+@scripts/check $(ARGS)
+check-all:
+	+@scripts/check --all $(ARGS)
 toolchain demo shell check-debug kunit:
 	+@scripts/iser-lab $@ $(ARGS)
 

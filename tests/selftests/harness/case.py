@@ -8,7 +8,8 @@
     @case(targets=BOTH, each={"4k": 4096, "64k": 65536})
     def write(env, size): ...
 
-makes lio.discovery, tgt.discovery, lio.write[4k] and so on.
+makes lio.discovery, tgt.discovery, lio.write[4k] and so on. Tests without a
+target are run beside those with LIO.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Case:
     limit: float = 60
     differs: Mapping[str, str] = field(default_factory=dict)   # driver: why it fails there
     arguments: tuple[object, ...] = ()
+    long: bool = False               # left out of a short run
 
     @property
     def full_name(self) -> str:
@@ -56,11 +58,13 @@ _registered: list[Case] = []
 
 
 def case(targets: Sequence[str] = (), limit: float = 60, differs: Mapping[str, str] | None = None,
-         each: Mapping[str, object] | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+         each: Mapping[str, object] | None = None,
+         long: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function a test, for each target and for each value of `each`.
 
     `differs` says of a driver why it is expected to fail: it does so in the
     result (XFAIL), and passing is a failure then, so that the list stays true.
+    `long` names the targets with which a short run leaves it out, and says so.
     """
     def add(function: Callable[..., None]) -> Callable[..., None]:
         variants: list[tuple[str, tuple[object, ...]]] = [(function.__name__, ())]
@@ -68,7 +72,8 @@ def case(targets: Sequence[str] = (), limit: float = 60, differs: Mapping[str, s
             variants = [(f"{function.__name__}[{label}]", (value,)) for label, value in each.items()]
         for target in targets or ("",):
             for name, arguments in variants:
-                _registered.append(Case(name, function, target, limit, dict(differs or {}), arguments))
+                _registered.append(Case(name, function, target, limit, dict(differs or {}), arguments,
+                                        target in long))
         return function
     return add
 
@@ -91,7 +96,7 @@ def wanted(name: str, patterns: Iterable[str]) -> bool:
 def select(cases: Iterable[Case], targets: Sequence[str], program: str,
            patterns: Sequence[str]) -> list[Case]:
     """The tests that were asked for."""
-    return [c for c in cases if c.target in ("", *targets)
+    return [c for c in cases if (c.target or LIO[0]) in targets
             and wanted(f"{program}/{c.full_name}", patterns)]
 
 

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The selftests in virtual machines: all programs of a target in one, the rest in another if it ends.
+
+A panic, a hang or a state nobody can clean up ends a machine. The test it
+happened in has failed; the programs that have not run get a fresh machine, so
+that one bad ending does not hide the others.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import every, ktap
+from lab import config
+
+from suite.results import Outcome
+
+SELFTESTS = "tests/selftests"
+LAB = "scripts/iser-lab"
+MACHINE_SECONDS = 2400
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to run: the driver, the target, and which tests."""
+
+    driver: str
+    target: str
+    patterns: tuple[str, ...] = ()
+    everything: bool = True      # also what takes long
+
+    def environment(self) -> dict[str, str]:
+        """As the test programs read it."""
+        found = {"ISER_DRIVER": self.driver, "ISER_TARGET": self.target}
+        if self.patterns:
+            found["ISER_ONLY"] = " ".join(self.patterns)
+        if not self.everything:
+            found["ISER_SHORT"] = "1"
+        return found
+
+
+def chosen(job: Job) -> list[str]:
+    """The programs that have a test which fits; they are asked, on this machine."""
+    found = []
+    for program in every.programs():
+        done = subprocess.run([sys.executable, f"{SELFTESTS}/{program}", "--list"], text=True,
+                              cwd=config.checkout(), capture_output=True, check=True,
+                              env={**os.environ, **job.environment()})
+        if done.stdout.split():
+            found.append(program)
+    return found
+
+
+def command(job: Job, out: Path, programs: Sequence[str]) -> list[str]:
+    """The command that runs these programs in a machine."""
+    environment = [word for name, value in job.environment().items() for word in ("--env", f"{name}={value}")]
+    return [LAB, "run", "--timeout", str(MACHINE_SECONDS), "--out", str(out), *environment,
+            f"{SELFTESTS}/run", *programs]
+
+
+class Machine:
+    """One machine's output, read as it comes."""
+
+    def __init__(self) -> None:
+        self.reader = ktap.Reader()
+        self.done: list[str] = []        # programs that have a result
+        self.entered: list[str] = []     # programs that have begun
+
+    def feed(self, line: str) -> Iterator[Outcome]:
+        """Take one line; yield the results of single tests."""
+        for result in self.reader.feed(line):
+            if len(result.path) == 1:
+                self.done.append(result.path[0])
+            if not result.group:
+                yield Outcome(result.name, result.outcome, result.note, result.diagnostics)
+        running = self.reader.running()
+        if running and running[0] not in self.entered:
+            self.entered.append(running[0])
+
+    def finish(self, reason: str) -> Iterator[Outcome]:
+        """The machine has ended; a program that was under way has failed."""
+        list(self.reader.finish())
+        for name in self.entered:
+            if name not in self.done:
+                yield Outcome(f"{name}/ended early", ktap.FAIL, reason or self.reader.bailed)
+
+
+def run(job: Job, programs: Sequence[str], start: Callable[[list[str], Path], Iterable[str]],
+        out: Path) -> Iterator[Outcome]:
+    """Run programs, in as many machines as it takes.
+
+    `start` starts a command with a log and yields its lines. Logs and results
+    of the machines get names that begin with `out`.
+    """
+    left = list(programs)
+    number = 0
+    while left:
+        number += 1
+        name = out.with_name(f"{out.name}-{number}")
+        machine = Machine()
+        last: list[str] = []
+        for line in start(command(job, name, left), name.with_suffix(".log")):
+            last = [*last[-40:], line.rstrip()]
+            yield from machine.feed(line)
+        ended = next((row.partition("guest: ")[2] for row in last if "guest: " in row), "")
+        for outcome in machine.finish(ended):
+            outcome.details = outcome.details or last
+            yield outcome
+        begun = {f"{n}.py" for n in (*machine.done, *machine.entered)}
+        if not begun & set(left):
+            yield Outcome("machine", ktap.FAIL, "no test program has begun", last)
+            return
+        left = [p for p in left if p not in begun]

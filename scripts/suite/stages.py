@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The stages of `make check`, one after another, each with its output in a log.
+
+    toolchain   the root that builds and runs the rest (apt only; minutes when it is new)
+    build       the module, against the newest stock kernel, without a warning
+    lint        `make lint`
+    host        the pure code on this machine: cargo test
+    demo        `make demo`, on LIO and then on tgt
+    selftests   tests/selftests in two virtual machines at once, one for LIO and one for tgt
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness.case import BOTH
+from harness.ktap import FAIL, PASS
+from lab import config
+
+from suite import guest
+from suite.process import Processes, Running
+from suite.results import CargoReader, KtapReader, OneReader, Outcome, Reader
+from suite.tally import Tally
+
+TOP = config.checkout()
+LAB = "scripts/iser-lab"
+MANIFEST = "tests/host/Cargo.toml"
+MSRV = (1, 85)
+WARNING = re.compile(r"\bwarning\b", re.IGNORECASE)
+# The lines of a log that a stage without results of its own shows when it fails.
+LAST_LINES = 40
+
+
+def cargo() -> list[str]:
+    """A cargo that is new enough: this machine's, or the toolchain root's."""
+    if path := shutil.which("cargo"):
+        said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False, cwd=TOP)
+        if match := re.search(r"(\d+)\.(\d+)", said.stdout):
+            if (int(match[1]), int(match[2])) >= MSRV:
+                return [path]
+    return [LAB, "toolchain", "exec", "--", "cargo"]
+
+
+class Suite:
+    """One run."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.tally = Tally()
+        self.processes = Processes(TOP)
+        self.logs = config.cache_dir() / "logs" / time.strftime("%Y%m%d-%H%M%S-check")
+        self.logs.mkdir(parents=True, exist_ok=True)
+
+    def program(self, stage: str, argv: Sequence[str], reader: Reader, seconds: float) -> list[str]:
+        """Run a program whose output holds results; return its lines.
+
+        It has failed itself if it ends with an error and no test of it failed,
+        or if it ran no test; one that has no tests is a test.
+        """
+        log = self.logs / f"{stage}.log"
+        before = dict(self.tally.counts)
+        rows: list[str] = []
+        running = self.processes.start(argv, log, seconds)
+        for line in running:
+            rows.append(line.rstrip())
+            for outcome in reader.feed(line):
+                self.tally.add(stage, outcome)
+        for outcome in reader.finish():
+            self.tally.add(stage, outcome)
+        new = {name: count - before[name] for name, count in self.tally.counts.items()}
+        if running.error and not new[FAIL]:
+            note = f"{running.error}; all of it: {log}"
+            self.tally.add(stage, Outcome("run", FAIL, note, rows[-LAST_LINES:]))
+        elif not running.error and isinstance(reader, OneReader):
+            self.tally.add(stage, Outcome("run", PASS))
+        elif not running.error and not any(new.values()):
+            self.tally.add(stage, Outcome("run", FAIL, "ran no test", rows[-LAST_LINES:]))
+        return rows
+
+    def toolchain(self) -> None:
+        """The root with compiler, kernel headers and QEMU."""
+        self.program("toolchain", [LAB, "toolchain", "build"], OneReader(), 1800)
+
+    def build(self) -> None:
+        """The module builds, and the build has nothing to say."""
+        rows = self.program("build", [LAB, "make"], OneReader(), 1800)
+        said = [row for row in rows if WARNING.search(row)]
+        self.tally.add("build", Outcome("no-warnings", FAIL if said else PASS, "", said))
+
+    def lint(self) -> None:
+        """The static checks."""
+        self.program("lint", [LAB, "make", "lint"], KtapReader(), 1800)
+
+    def host(self) -> None:
+        """The pure code."""
+        self.program("host", [*cargo(), "test", "--locked", "--manifest-path", MANIFEST], CargoReader(), 1200)
+
+    def demo(self) -> None:
+        """The way of a newcomer, from loading the module to unloading it."""
+        for target in self.targets():
+            self.program(f"demo-{target}", [LAB, "demo", "--target", target], OneReader(), 900)
+
+    def targets(self) -> Sequence[str]:
+        """The targets asked for."""
+        return (self.args.target,) if self.args.target else BOTH
+
+    def selftests(self) -> None:
+        """The tests in virtual machines, one for each target."""
+        threads = [threading.Thread(target=self._selftests, args=(target,), daemon=True)
+                   for target in self.targets()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _selftests(self, target: str) -> None:
+        """The tests with one target; in a thread of its own."""
+        stage = f"selftests-{target}"
+        job = guest.Job(self.args.driver, target, tuple(self.args.only), self.args.all)
+
+        def start(argv: Sequence[str], log: Path) -> Running:
+            return self.processes.start(argv, log, guest.MACHINE_SECONDS + 600)
+        began = time.monotonic()
+        try:
+            for outcome in guest.run(job, guest.chosen(job), start, self.logs / stage):
+                self.tally.add(stage, outcome)
+        except (OSError, subprocess.SubprocessError) as exc:
+            self.tally.add(stage, Outcome("run", FAIL, str(exc)))
+        self.tally.line(f"{stage}: done in {time.monotonic() - began:.0f} s")
+
+    def run(self) -> int:
+        """Run the stages asked for."""
+        self.tally.line(f"logs: {self.logs}")
+        for name in self.args.stage:
+            function: Callable[[], None] = getattr(self, name)
+            self.tally.line(f"{name}: {(function.__doc__ or '').splitlines()[0].rstrip('.')}")
+            try:
+                function()
+            except (OSError, subprocess.SubprocessError) as exc:
+                self.tally.add(name, Outcome("run", FAIL, str(exc)))
+        return self.tally.end(self.logs)
+
+
+STAGES = ("toolchain", "build", "lint", "host", "demo", "selftests")
+# What the selftests need.
+SELFTESTS = ("toolchain", "build", "selftests")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The argument parser."""
+    top = argparse.ArgumentParser(prog="check", description="Run the test suite.",
+                                  epilog=f"stages: {', '.join(STAGES)}")
+    top.add_argument("--stage", action="append", choices=STAGES, default=[],
+                     help="only this stage; may be given more than once")
+    top.add_argument("--all", action="store_true",
+                     help="the selftests that are left out by default, too, for their time")
+    top.add_argument("--driver", choices=("rust", "c"), default="rust",
+                     help="the driver for the selftests; with c nothing else is run")
+    top.add_argument("--target", choices=BOTH, default="", help="demo and selftests only with this target")
+    top.add_argument("--only", action="append", default=[], metavar="PATTERN",
+                     help="only selftests whose name (program/target.test) has this part, or fits it "
+                     "if it has * or ?; implies --stage selftests and --all")
+    return top
+
+
+def main(argv: list[str]) -> int:
+    """Run the suite; a run that is interrupted ends what it has started."""
+    args = parser().parse_args(argv)
+    args.all = args.all or bool(args.only)
+    if not args.stage:
+        args.stage = list(SELFTESTS if args.only or args.driver == "c" else STAGES)
+
+    def terminated(number: int, frame: object) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+    signal.signal(signal.SIGTERM, terminated)
+    suite = Suite(args)
+    try:
+        return suite.run()
+    except KeyboardInterrupt:
+        suite.tally.line("interrupted")
+        suite.processes.end_all()
+        return 130

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Counting results of other programs, and going on after a machine that died."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import unittest
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness import every
+
+from suite import guest
+from suite.process import Processes
+from suite.results import CargoReader, KtapReader, Outcome
+from suite.tally import Tally
+
+CARGO = """\
+running 3 tests
+test wire::tests::header ... ok
+test slow ... ignored, takes long
+test state::order ... FAILED
+
+failures:
+
+---- state::order stdout ----
+thread 'state::order' panicked at src/x.rs:1:
+left: 1
+
+failures:
+    state::order
+
+test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out
+"""
+ONE_OK = "KTAP version 1\n1..2\n  KTAP version 1\n  # Subtest: a\n  1..1\n  ok 1 x\nok 1 a\n"
+IN_B = ONE_OK + "  KTAP version 1\n  # Subtest: b\n  1..2\n  ok 1 y\n"
+
+
+class CargoTest(unittest.TestCase):
+    """cargo test."""
+
+    def test_results(self) -> None:
+        reader = CargoReader()
+        found = [o for line in CARGO.splitlines() for o in reader.feed(line)] + list(reader.finish())
+        self.assertEqual([(o.name, o.result, o.note) for o in found], [
+            ("wire::tests::header", "pass", ""), ("slow", "skip", "takes long"),
+            ("state::order", "fail", "")])
+        self.assertIn("left: 1", found[-1].details)
+
+    def test_ktap_counts_leaves(self) -> None:
+        reader = KtapReader()
+        found = [o.name for line in ONE_OK.splitlines() for o in reader.feed(line)]
+        self.assertEqual(found + [o.name for o in reader.finish()], ["a/x", "ended early"])
+
+
+class TallyTest(unittest.TestCase):
+    """The closing line, and the exit status."""
+
+    def closing(self, *results: str) -> tuple[str, int]:
+        """Last line and status of a run with these results."""
+        stream = io.StringIO()
+        tally = Tally(stream)
+        for number, result in enumerate(results):
+            tally.add("s", Outcome(str(number), result))
+        status = tally.end("logs")
+        return stream.getvalue().splitlines()[-1], status
+
+    def test_closing(self) -> None:
+        self.assertEqual(self.closing("pass", "pass"), ("2 passed, 0 failed", 0))
+        self.assertEqual(self.closing("pass", "fail"), ("1 passed, 1 failed", 1))
+        self.assertEqual(self.closing("pass", "skip", "xfail"), ("1 passed, 0 failed, 2 skipped", 0))
+
+    def test_nothing_ran(self) -> None:
+        self.assertEqual(self.closing(), ("0 passed, 1 failed", 1))
+        self.assertEqual(self.closing("skip"), ("0 passed, 1 failed, 1 skipped", 1))
+
+
+class ProcessTest(unittest.TestCase):
+    """Programs that end well, badly, late, or when all is ended."""
+
+    def run_shell(self, script: str, seconds: float = 60) -> tuple[list[str], str, str]:
+        """Lines, error and log of a shell script."""
+        with tempfile.TemporaryDirectory() as where:
+            log = Path(where) / "log"
+            running = Processes(Path(where)).start(["sh", "-c", script], log, seconds)
+            return list(running), running.error, log.read_text(encoding="utf-8")
+
+    def test_ends(self) -> None:
+        self.assertEqual(self.run_shell("echo a; echo b >&2"), (["a\n", "b\n"], "", "a\nb\n"))
+        self.assertEqual(self.run_shell("echo a; exit 3"), (["a\n"], "exit status 3", "a\n"))
+        self.assertEqual(self.run_shell("echo a; exec sleep 60", 0.5), (["a\n"], "took more than 0 s", "a\n"))
+
+    def test_end_all(self) -> None:
+        with tempfile.TemporaryDirectory() as where:
+            processes = Processes(Path(where))
+            running = processes.start(["sleep", "60"], Path(where) / "log", 60)
+            processes.end_all()
+            self.assertEqual((list(running), running.error), ([], "exit status -15"))
+            with self.assertRaises(OSError):
+                processes.start(["true"], Path(where) / "log", 60)
+
+
+class GuestTest(unittest.TestCase):
+    """Machines that end as they should, and others."""
+
+    def run_machines(self, chosen: list[str], *outputs: str) -> tuple[list[Outcome], list[list[str]]]:
+        """Run with machines that print this; the results, and what each was asked to run."""
+        asked: list[list[str]] = []
+        texts = iter(outputs)
+
+        def start(argv: list[str], log: Path) -> Iterator[str]:
+            self.assertEqual(log.name, f"s-{len(asked) + 1}.log")
+            asked.append([word for word in argv if word.endswith(".py")])
+            return iter(next(texts).splitlines(keepends=True))
+        job = guest.Job("rust", "lio")
+        return list(guest.run(job, chosen, start, Path("logs/s"))), asked
+
+    def test_good(self) -> None:
+        text = IN_B + "  ok 2 z\nok 2 b\n"
+        found, asked = self.run_machines(["a.py", "b.py"], text)
+        self.assertEqual([o.name for o in found], ["a/x", "b/y", "b/z"])
+        self.assertEqual(asked, [["a.py", "b.py"]])
+
+    def test_panic(self) -> None:
+        panic = IN_B + "[ 1.0s] guest: the guest kernel panicked: oops\n"
+        rest = ONE_OK.replace("Subtest: a", "Subtest: c").replace(" a\n", " c\n").replace("1..2", "1..1")
+        found, asked = self.run_machines(["a.py", "b.py", "c.py"], panic, rest)
+        self.assertEqual([(o.name, o.result) for o in found],
+                         [("a/x", "pass"), ("b/y", "pass"), ("b/ended early", "fail"), ("c/x", "pass")])
+        self.assertIn("panicked", found[2].note)
+        self.assertEqual(asked, [["a.py", "b.py", "c.py"], ["c.py"]])
+
+    def test_no_boot(self) -> None:
+        found, asked = self.run_machines(["a.py"], "iser-lab: no such kernel\n")
+        self.assertEqual([(o.name, o.result) for o in found], [("machine", "fail")])
+        self.assertEqual(found[0].details, ["iser-lab: no such kernel"])
+        self.assertEqual(len(asked), 1)
+
+    def test_bail_out(self) -> None:
+        text = ONE_OK.replace("ok 1 a", "not ok 1 a") + "Bail out! dirty\n"
+        rest = ONE_OK.replace("Subtest: a", "Subtest: b").replace(" a\n", " b\n").replace("1..2", "1..1")
+        found, asked = self.run_machines(["a.py", "b.py"], text, rest)
+        self.assertEqual([(o.name, o.result) for o in found],
+                         [("a/x", "pass"), ("a", "fail"), ("b/x", "pass")])
+        self.assertEqual(asked[1], ["b.py"])
+
+    def test_programs_exist(self) -> None:
+        here = Path(guest.__file__).resolve().parents[2] / guest.SELFTESTS
+        listed = every.programs()
+        self.assertEqual(sorted(listed), sorted(p.name for p in here.glob("*.py")))
+        for name in listed:
+            self.assertTrue((here / name).stat().st_mode & 0o111, name)
+
+
+if __name__ == "__main__":
+    unittest.main()
