@@ -10,7 +10,7 @@ from harness import program
 from harness.case import BOTH, LIO, case, check, equal
 from harness.env import Env
 from lab.guest import disk, initiator, kernlog, lio
-from lab.guest.system import output, read, run
+from lab.guest.system import output, read, run, write
 
 SHOWN = ("Iface Transport: iser", "iSCSI Connection State: LOGGED IN",
          "iSCSI Session State: LOGGED_IN", "Internal iscsid Session State: NO CHANGE",
@@ -59,8 +59,11 @@ def statistics(env: Env) -> None:
         rows = [r.split(":") for r in text.splitlines() if r.startswith("\t")]
         return {r[0].strip(): int(r[1]) for r in rows}
     with env.session() as session:
+        path = session.disks()[0]
+        # Neighbours are not to become one command.
+        write(f"/sys/block/{path.removeprefix('/dev/')}/queue/nomerges", 2)
         before = counts()
-        disk.fio(session.disks()[0], rw="randread", bs="4k", size="1m", number_ios=100, iodepth=4)
+        disk.fio(path, rw="randread", bs="4k", size="1m", number_ios=100, iodepth=4)
         after = counts()
         for name in ("scsicmd_pdus", "scsirsp_pdus"):
             check(after[name] - before[name] >= 100, f"{name}: {before[name]}, then {after[name]}")

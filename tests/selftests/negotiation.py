@@ -65,6 +65,7 @@ WAYS = {
     "solicited": Ways(False, True),
     "small-burst": Ways(True, False, first_burst=4096),
     "large-segment": Ways(True, False, first_burst=262144, segment=65536),
+    "many-pdus": Ways(True, False, first_burst=65536, segment=1024),
 }
 PATTERN = Pattern(seed=11, largest=1 << 20)
 

@@ -6,6 +6,7 @@ import os
 import random
 import sys
 import tempfile
+from pathlib import Path
 
 from harness import program, sgio
 from harness.case import BOTH, LIO, case, check, equal
@@ -14,14 +15,20 @@ from harness.env import DISK_MIB, Env
 from lab.guest.system import read, run
 
 LARGEST = 4 << 20
+PAGE = 4096
 BLOCKS = DISK_MIB * 2048
 # Multiples of four reach the driver as they are, the others by a copy of the block layer.
 OFFSETS = (0, 4, 508, 512, 516, 1020, 2048, 3580, 3584, 4092, 1, 511, 513, 2047, 4095)
 PATTERN = Pattern(seed=3, largest=LARGEST)
 
 
+def fitting(size: int, offset: int, segments: int = 128) -> int:
+    """The offset, or 0 if from there the size would take more pages than a command may have."""
+    return offset if -(-(offset % PAGE + size) // PAGE) <= segments else 0
+
+
 def round_trip(device: sgio.Device, memory: Memory, blocks: int, lba: int, offset: int,
-               wide: bool = False) -> None:
+               wide: bool = False, segments: int = 128) -> None:
     """Write from one offset, read to another, compare, look at the neighbours."""
     size = blocks * SECTOR
     what = f"{blocks} blocks at {lba}, memory offset {offset}"
@@ -32,7 +39,9 @@ def round_trip(device: sgio.Device, memory: Memory, blocks: int, lba: int, offse
     reply = device.execute(make_write(lba, blocks), sgio.TO_DEVICE, window.address, size)
     check(reply.good and reply.residual == 0, f"write of {what}: {reply}")
     compare(f"memory after the write of {what}", window.view, content)
-    other = Window(memory, OFFSETS[(OFFSETS.index(offset) + 1) % len(OFFSETS)], size)
+    # The next offset, if from there the command is not too long.
+    other = Window(memory, fitting(size, OFFSETS[(OFFSETS.index(offset) + 1) % len(OFFSETS)], segments),
+                   size)
     other.fill(0)
     reply = device.execute(make_read(lba, blocks), sgio.FROM_DEVICE, other.address, size)
     check(reply.good and reply.residual == 0, f"read of {what}: {reply}")
@@ -72,10 +81,8 @@ def up_to_the_limit(env: Env) -> None:
         name = session.disks()[0].removeprefix("/dev/")
         limit = 2 * int(read(f"/sys/block/{name}/queue/max_hw_sectors_kb"))
         equal("longest command in blocks", limit, 1024)
-        for index, blocks in enumerate((257, 383, 511, 512, 513, 767, 1000, 1016, 1017)):
-            round_trip(device, memory, blocks, 5000 * index + 3, OFFSETS[index])
-        # From the start of a page on, the limit itself fits into the segments.
-        round_trip(device, memory, limit, 777, 0)
+        for index, blocks in enumerate((257, 383, 511, 512, 513, 767, 1000, 1015, 1016, 1017, 1023, limit)):
+            round_trip(device, memory, blocks, 5000 * index + 3, fitting(blocks * SECTOR, OFFSETS[index]))
         try:
             device.read(sgio.read10(0, limit + 8), (limit + 8) * SECTOR)
         except OSError:
@@ -83,20 +90,23 @@ def up_to_the_limit(env: Env) -> None:
         check(False, "a command longer than the limit was not refused")
 
 
-@case(BOTH, limit=120)
+@case(LIO, limit=120)
 def four_mebibytes_in_one_command(env: Env) -> None:
-    """With max_sectors=8192 a command carries up to 4 MiB, if the device's regions do."""
+    """With max_sectors=8192 a command carries up to 4 MiB, or what the device's regions allow.
+
+    Not with tgt, whose own buffers end at 512 KiB: it hangs up on more.
+    """
     env.reload({"max_sectors": 8192})
     memory = Memory(LARGEST + (1 << 15))
     with env.session() as session, sgio.Device(session.disks()[0]) as device:
         device.settle()
-        name = session.disks()[0].removeprefix("/dev/")
-        limit = 2 * int(read(f"/sys/block/{name}/queue/max_hw_sectors_kb"))
-        check(1024 <= limit <= 8192, f"the longest command has {limit} blocks")
-        sizes = (1024, 1025, 2047, 2048, 4096, 8000, 8184, 8192)
+        queue = Path(f"/sys/block/{session.disks()[0].removeprefix('/dev/')}/queue")
+        limit, segments = 2 * int(read(queue / "max_hw_sectors_kb")), int(read(queue / "max_segments"))
+        check(1024 < limit <= 8192, f"the longest command has {limit} blocks")
+        sizes = (1024, 1025, 2047, 2048, 4000, 4087, 4088, 4096, 8000, 8184, 8192)
         for index, blocks in enumerate(b for b in sizes if b <= limit):
-            round_trip(device, memory, blocks, 9000 * index + 1, OFFSETS[0 if blocks == limit else index % 4],
-                       wide=True)
+            round_trip(device, memory, blocks, 9000 * index + 1,
+                       fitting(blocks * SECTOR, OFFSETS[index % 4], segments), True, segments)
 
 
 @case(BOTH, limit=120)
@@ -111,7 +121,7 @@ def direct_io(env: Env) -> None:
                     size = (1 << exponent) + extra
                     if not 0 < size <= LARGEST:
                         continue
-                    position = SECTOR * (exponent * 9001 + 1)
+                    position = SECTOR * (exponent * 7001 + 1)
                     content = PATTERN.content(position // SECTOR, size, generation=size)
                     window = Window(memory, offset, size)
                     window.view[:] = content
