@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.guest.system import modprobe, settle_mounts, write
+from lab.guest.system import modprobe, settle_mounts, wait_for, write
 from lab.report import LabError
 
 CONFIG = Path("/sys/kernel/config/target")
 IQN = "iqn.2026-01.lab.iser:lio"
+END_SECONDS = 45
 
 
 @dataclass(frozen=True)
@@ -159,9 +160,15 @@ class Target:
             return []
 
     def down(self) -> None:
-        """Take the target away; sessions are dropped."""
+        """Take the target away; sessions are dropped.
+
+        A session that was about to end by itself is not waited for by LIO, which then
+        frees the ACL it has made for the initiator under it (core_tpg_deregister): seen as
+        `list_del corruption` in transport_deregister_session_configfs.
+        """
         if self.tpg.exists():
             write(self.tpg / "enable", 0)
+            wait_for("the end of the target's sessions", lambda: not self.sessions(), END_SECONDS)
             for entry in (self.tpg / "np").iterdir():
                 entry.rmdir()
             for acl in (self.tpg / "acls").iterdir():
