@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 
 from harness import program, sgio
-from harness.case import BOTH, LIO, TGT, case, equal
+from harness.case import BOTH, LIO, TGT, Skip, case, equal
 from harness.data import SECTOR, Memory, Pattern, Window, compare
 from harness.env import Env
 from harness.probe import Probes
@@ -67,6 +67,8 @@ WAYS = {
     "large-segment": Ways(True, False, first_burst=262144, segment=65536),
     "many-pdus": Ways(True, False, first_burst=65536, segment=1024),
 }
+TGT_UNSOLICITED = ("tgt mishandles unsolicited Data-Out, as its own source says (iser_data_out_rx in "
+                   "usr/iscsi/iser.c): the data comes back wrong with the C driver too")
 PATTERN = Pattern(seed=11, largest=1 << 20)
 
 
@@ -130,13 +132,11 @@ def read_is_one_rdma_write(env: Env) -> None:
                   {RDMA_WRITE: 1, RDMA_READ: 0})
 
 
-@case(TGT, limit=90, each={n: w for n, w in WAYS.items() if w.initial_r2t})
+@case(TGT, limit=90, each=WAYS)
 def arrives(env: Env, ways: Ways) -> None:
-    """The same with tgt, but without unsolicited Data-Out.
-
-    Its handling of that is marked as a bug in its own source (iser_data_out_rx
-    in usr/iscsi/iser.c), and with the C driver too the data comes back wrong.
-    """
+    """The same with tgt, which can do only some of it."""
+    if not ways.initial_r2t:
+        raise Skip(TGT_UNSOLICITED)
     env.tgt()
     for name, value in ways.target().items():
         run("tgtadm", "--lld", "iser", "--op", "update", "--mode", "target", "--tid", "1",

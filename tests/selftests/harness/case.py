@@ -46,7 +46,6 @@ class Case:
     limit: float = 60
     differs: Mapping[str, str] = field(default_factory=dict)   # driver: why it fails there
     arguments: tuple[object, ...] = ()
-    long: bool = False               # left out of a short run
 
     @property
     def full_name(self) -> str:
@@ -58,13 +57,11 @@ _registered: list[Case] = []
 
 
 def case(targets: Sequence[str] = (), limit: float = 60, differs: Mapping[str, str] | None = None,
-         each: Mapping[str, object] | None = None,
-         long: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+         each: Mapping[str, object] | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function a test, for each target and for each value of `each`.
 
     `differs` says of a driver why it is expected to fail: it does so in the
     result (XFAIL), and passing is a failure then, so that the list stays true.
-    `long` names the targets with which a short run leaves it out, and says so.
     """
     def add(function: Callable[..., None]) -> Callable[..., None]:
         variants: list[tuple[str, tuple[object, ...]]] = [(function.__name__, ())]
@@ -72,8 +69,7 @@ def case(targets: Sequence[str] = (), limit: float = 60, differs: Mapping[str, s
             variants = [(f"{function.__name__}[{label}]", (value,)) for label, value in each.items()]
         for target in targets or ("",):
             for name, arguments in variants:
-                _registered.append(Case(name, function, target, limit, dict(differs or {}), arguments,
-                                        target in long))
+                _registered.append(Case(name, function, target, limit, dict(differs or {}), arguments))
         return function
     return add
 

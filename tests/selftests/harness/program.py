@@ -31,7 +31,6 @@ EXIT_OK, EXIT_FAILED, EXIT_SKIPPED = 0, 1, 4       # kselftest.h
 SETUP_SECONDS = 90
 RESTORE_SECONDS = 90
 STUCK_SECONDS = 20
-LEFT_OUT = "left out of a short run; make check-all runs it"
 
 
 @contextmanager
@@ -94,7 +93,6 @@ class Program:
     def __init__(self, name: str, env: Env, cases: list[Case], out: ktap.Writer) -> None:
         self.name, self.env, self.cases, self.out = name, env, cases, out
         self._known = judge.known()
-        self._short = bool(os.environ.get("ISER_SHORT"))
 
     def _stuck(self, title: str, mark: str, why: str) -> None:
         """Report what cannot be ended, and leave; called in a thread of its own."""
@@ -153,9 +151,6 @@ class Program:
             out.bail_out(f"{self.name} cannot be set up")
             return EXIT_FAILED
         for item in self.cases:
-            if item.long and self._short:
-                out.result(item.full_name, ktap.SKIP, LEFT_OUT)
-                continue
             self.env.begin(item.target)
             self._guarded(item.full_name, item.limit, item.run, (self.env, *item.arguments), True,
                           item.differs)
@@ -169,7 +164,7 @@ def parser(name: str, text: str) -> argparse.ArgumentParser:
     """The argument parser of a program."""
     top = argparse.ArgumentParser(prog=name, description=text.strip().split("\n\n")[0],
                                   epilog="Environment: ISER_DRIVER=rust|c, ISER_MODULE=FILE, "
-                                  "ISER_TARGET=lio|tgt (default both), ISER_SHORT=1 leaves out what takes long.")
+                                  "ISER_TARGET=lio|tgt (default both).")
     top.add_argument("--list", action="store_true", help="print the names of the tests")
     top.add_argument("--only", action="append", default=[], metavar="PATTERN",
                      help="tests whose name has this part, or fits it if it has * or ?")

@@ -94,7 +94,11 @@ class Device:
                          mx_sb_len=SENSE_BYTES, dxfer_len=length, dxferp=address or None,
                          cmdp=ctypes.addressof(command), sbp=ctypes.addressof(sense),
                          timeout=int(timeout * 1000))
-        fcntl.ioctl(self._fd, SG_IO, header)
+        try:
+            fcntl.ioctl(self._fd, SG_IO, header)
+        except OSError as exc:
+            exc.strerror = f"{exc.strerror}: command {cdb.hex()}, {length} bytes"
+            raise
         return Reply(header.status, header.host_status, header.resid,
                      sense.raw[:header.sb_len_wr])
 
