@@ -13,7 +13,7 @@
 #:   uninstall        undo `make install`
 #: Checking
 #:   check            the test suite; its parts: scripts/check --help
-#:   check-all        the same with the tests that it leaves out for their time
+#:   check-all        the same, then kunit and check-debug
 #:   bench            measure against the C driver; QUICK=1 takes minutes
 #:   check-debug      sessions, resets and losses on a kernel with KASAN, lockdep and others
 #:   kunit            the module's KUnit suites, on that kernel (it is built once: 15 minutes)

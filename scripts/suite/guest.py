@@ -32,15 +32,12 @@ class Job:
     driver: str
     target: str
     patterns: tuple[str, ...] = ()
-    everything: bool = True      # also what takes long
 
     def environment(self) -> dict[str, str]:
         """As the test programs read it."""
         found = {"ISER_DRIVER": self.driver, "ISER_TARGET": self.target}
         if self.patterns:
             found["ISER_ONLY"] = " ".join(self.patterns)
-        if not self.everything:
-            found["ISER_SHORT"] = "1"
         return found
 
 

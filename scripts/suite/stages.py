@@ -7,6 +7,11 @@
     host        the pure code on this machine: cargo test
     demo        `make demo`, on LIO and then on tgt
     selftests   tests/selftests in two virtual machines at once, one for LIO and one for tgt
+
+and, where everything is asked for, with an instrumented kernel:
+
+    kunit       the module's KUnit suites
+    debug       `make check-debug`, on LIO and then on tgt
 """
 
 from __future__ import annotations
@@ -124,7 +129,7 @@ class Suite:
     def _selftests(self, target: str) -> None:
         """The tests with one target; in a thread of its own."""
         stage = f"selftests-{target}"
-        job = guest.Job(self.args.driver, target, tuple(self.args.only), self.args.all)
+        job = guest.Job(self.args.driver, target, tuple(self.args.only))
 
         def start(argv: Sequence[str], log: Path) -> Running:
             return self.processes.start(argv, log, guest.MACHINE_SECONDS + 600)
@@ -136,9 +141,20 @@ class Suite:
             self.tally.add(stage, Outcome("run", FAIL, str(exc)))
         self.tally.line(f"{stage}: done in {time.monotonic() - began:.0f} s")
 
+    def kunit(self) -> None:
+        """The module's KUnit suites, in a kernel that has KUnit (built once: 15 minutes)."""
+        self.program("kunit", [LAB, "kunit"], OneReader(), 3600)
+
+    def debug(self) -> None:
+        """Sessions, resets and losses under KASAN, lockdep and kmemleak."""
+        for target in self.targets():
+            self.program(f"debug-{target}", [LAB, "check-debug", "--target", target], OneReader(), 3600)
+
     def run(self) -> int:
         """Run the stages asked for."""
         self.tally.line(f"logs: {self.logs}")
+        if tuple(self.args.stage) == STAGES:
+            self.tally.line(f"left out: {', '.join(MORE)}; make check-all runs them too")
         for name in self.args.stage:
             function: Callable[[], None] = getattr(self, name)
             self.tally.line(f"{name}: {(function.__doc__ or '').splitlines()[0].rstrip('.')}")
@@ -150,6 +166,8 @@ class Suite:
 
 
 STAGES = ("toolchain", "build", "lint", "host", "demo", "selftests")
+# Only where everything is asked for: they need a kernel of their own.
+MORE = ("kunit", "debug")
 # What the selftests need.
 SELFTESTS = ("toolchain", "build", "selftests")
 
@@ -157,26 +175,26 @@ SELFTESTS = ("toolchain", "build", "selftests")
 def parser() -> argparse.ArgumentParser:
     """The argument parser."""
     top = argparse.ArgumentParser(prog="check", description="Run the test suite.",
-                                  epilog=f"stages: {', '.join(STAGES)}")
-    top.add_argument("--stage", action="append", choices=STAGES, default=[],
+                                  epilog=f"stages: {', '.join(STAGES)}; with --all {', '.join(MORE)}")
+    top.add_argument("--stage", action="append", choices=(*STAGES, *MORE), default=[],
                      help="only this stage; may be given more than once")
     top.add_argument("--all", action="store_true",
-                     help="the selftests that are left out by default, too, for their time")
+                     help="the stages with an instrumented kernel, too, which is built once")
     top.add_argument("--driver", choices=("rust", "c"), default="rust",
                      help="the driver for the selftests; with c nothing else is run")
     top.add_argument("--target", choices=BOTH, default="", help="demo and selftests only with this target")
     top.add_argument("--only", action="append", default=[], metavar="PATTERN",
                      help="only selftests whose name (program/target.test) has this part, or fits it "
-                     "if it has * or ?; implies --stage selftests and --all")
+                     "if it has * or ?; nothing else is run")
     return top
 
 
 def main(argv: list[str]) -> int:
     """Run the suite; a run that is interrupted ends what it has started."""
     args = parser().parse_args(argv)
-    args.all = args.all or bool(args.only)
     if not args.stage:
         args.stage = list(SELFTESTS if args.only or args.driver == "c" else STAGES)
+        args.stage += MORE if args.all else ()
 
     def terminated(number: int, frame: object) -> None:
         del number, frame
