@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from harness import every, ktap
 from lab import config
@@ -87,12 +88,21 @@ class Machine:
                 yield Outcome(f"{name}/ended early", ktap.FAIL, reason or self.reader.bailed)
 
 
-def run(job: Job, programs: Sequence[str], start: Callable[[list[str], Path], Iterable[str]],
+class Lines(Protocol):
+    """The lines of a command, and then why it has failed."""
+
+    error: str
+
+    def __iter__(self) -> Iterator[str]:
+        """The lines."""
+
+
+def run(job: Job, programs: Sequence[str], start: Callable[[list[str], Path], Lines],
         out: Path) -> Iterator[Outcome]:
     """Run programs, in as many machines as it takes.
 
-    `start` starts a command with a log and yields its lines. Logs and results
-    of the machines get names that begin with `out`.
+    `start` starts a command with a log. Logs and results of the machines get
+    names that begin with `out`.
     """
     left = list(programs)
     number = 0
@@ -101,15 +111,24 @@ def run(job: Job, programs: Sequence[str], start: Callable[[list[str], Path], It
         name = out.with_name(f"{out.name}-{number}")
         machine = Machine()
         last: list[str] = []
-        for line in start(command(job, name, left), name.with_suffix(".log")):
+        failed, ended = False, ""
+        lines = start(command(job, name, left), name.with_suffix(".log"))
+        for line in lines:
             last = [*last[-40:], line.rstrip()]
-            yield from machine.feed(line)
-        ended = next((row.partition("guest: ")[2] for row in last if "guest: " in row), "")
+            # What lab.vm.explain() says first.
+            said = line.partition("] guest: ")[2].strip()
+            ended = ended or ("" if said.endswith("after its start") else said)
+            for outcome in machine.feed(line):
+                failed = failed or outcome.result == ktap.FAIL
+                yield outcome
         for outcome in machine.finish(ended):
             outcome.details = outcome.details or last
+            failed = True
             yield outcome
         begun = {f"{n}.py" for n in (*machine.done, *machine.entered)}
         if not begun & set(left):
             yield Outcome("machine", ktap.FAIL, "no test program has begun", last)
             return
+        if lines.error and not failed:
+            yield Outcome("machine", ktap.FAIL, ended or lines.error, last)
         left = [p for p in left if p not in begun]

@@ -135,10 +135,13 @@ class Suite:
             return self.processes.start(argv, log, guest.MACHINE_SECONDS + 600)
         began = time.monotonic()
         try:
-            for outcome in guest.run(job, guest.chosen(job), start, self.logs / stage):
+            programs = guest.chosen(job)
+            if not programs and not job.patterns:
+                self.tally.add(stage, Outcome("run", FAIL, "there is no test"))
+            for outcome in guest.run(job, programs, start, self.logs / stage):
                 self.tally.add(stage, outcome)
-        except (OSError, subprocess.SubprocessError) as exc:
-            self.tally.add(stage, Outcome("run", FAIL, str(exc)))
+        except Exception as exc:  # nobody else would hear of it
+            self.tally.add(stage, Outcome("run", FAIL, f"{type(exc).__name__}: {exc}"))
         self.tally.line(f"{stage}: done in {time.monotonic() - began:.0f} s")
 
     def kunit(self) -> None:

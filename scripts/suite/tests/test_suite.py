@@ -101,6 +101,17 @@ class ProcessTest(unittest.TestCase):
                 processes.start(["true"], Path(where) / "log", 60)
 
 
+class Lines:
+    """What a machine printed, and how it ended."""
+
+    def __init__(self, text: str) -> None:
+        self._rows = text.splitlines(keepends=True)
+        self.error = "exit status 125" if "guest: " in text else ""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+
 class GuestTest(unittest.TestCase):
     """Machines that end as they should, and others."""
 
@@ -109,10 +120,10 @@ class GuestTest(unittest.TestCase):
         asked: list[list[str]] = []
         texts = iter(outputs)
 
-        def start(argv: list[str], log: Path) -> Iterator[str]:
+        def start(argv: list[str], log: Path) -> Lines:
             self.assertEqual(log.name, f"s-{len(asked) + 1}.log")
             asked.append([word for word in argv if word.endswith(".py")])
-            return iter(next(texts).splitlines(keepends=True))
+            return Lines(next(texts))
         job = guest.Job("rust", "lio")
         return list(guest.run(job, chosen, start, Path("logs/s"))), asked
 
@@ -130,6 +141,11 @@ class GuestTest(unittest.TestCase):
                          [("a/x", "pass"), ("b/y", "pass"), ("b/ended early", "fail"), ("c/x", "pass")])
         self.assertIn("panicked", found[2].note)
         self.assertEqual(asked, [["a.py", "b.py", "c.py"], ["c.py"]])
+
+    def test_death_after_the_last_result(self) -> None:
+        found, _ = self.run_machines(["a.py", "b.py"], IN_B + "  ok 2 z\nok 2 b\n[ 9.0s] guest: it panicked\n")
+        self.assertEqual([(o.name, o.result) for o in found][-2:], [("b/z", "pass"), ("machine", "fail")])
+        self.assertEqual(found[-1].note, "it panicked")
 
     def test_no_boot(self) -> None:
         found, asked = self.run_machines(["a.py"], "iser-lab: no such kernel\n")
