@@ -7,8 +7,9 @@ import sys
 from harness import program
 from harness.case import BOTH, case
 from harness.env import AFTER_A_REFUSAL, Env
-from lab.guest import disk
+from lab.guest import disk, initiator
 from lab.guest.lio import Chap
+from lab.report import LabError
 
 ONE_WAY = Chap("user", "secret-of-user")
 MUTUAL = Chap("user", "secret-of-user", "target", "secret-of-target")
@@ -20,6 +21,12 @@ def serve(env: Env, chap: Chap) -> None:
         env.lio(chap=chap)
     else:
         env.tgt(chap=chap)
+
+
+def accepted(env: Env) -> None:
+    """The right names and secrets."""
+    with env.session(AFTER_A_REFUSAL, chap=MUTUAL):
+        pass
 
 
 @case(BOTH)
@@ -47,8 +54,18 @@ def wrong(env: Env, chap: Chap) -> None:
     serve(env, MUTUAL)
     node = env.node()
     env.refused(node, chap=chap)
-    with env.session(AFTER_A_REFUSAL, chap=MUTUAL):
-        pass
+    try:
+        accepted(env)
+    except LabError:
+        # The login after a refused one crashes tgtd at times, with either driver
+        # (a segmentation fault at the same instruction each time): a new one is asked.
+        if not env.tgt_has_crashed():
+            raise
+        print("# tgtd has crashed; once more, with a new one", flush=True)
+        initiator.iscsiadm(*initiator.of(node), "--logout", check=False)
+        env.drop_target()
+        serve(env, MUTUAL)
+        accepted(env)
 
 
 @case(BOTH, limit=120)

@@ -75,6 +75,10 @@ class Target:
         _admin("new", "account", "--user", user, "--password", password)
         _admin("bind", "account", "--tid", "1", "--user", user, *how)
 
+    def alive(self) -> bool:
+        """Whether its process, which may end by a segmentation fault, is there."""
+        return self._process.poll() is None
+
     def show(self) -> str:
         """What tgt says about its targets and their sessions."""
         return _admin("show", "target").stdout

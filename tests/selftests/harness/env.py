@@ -250,6 +250,10 @@ class Env:
             log.seek(self._tgt_log)
             return TGT_TOO_EARLY in log.read()
 
+    def tgt_has_crashed(self) -> bool:
+        """Whether the target is tgt, and its process has ended."""
+        return isinstance(self._target, tgt.Target) and not self._target.alive()
+
     def refused(self, node: Node, values: Mapping[str, object] | None = None,
                 chap: Chap | None = None) -> str:
         """Log in where that must fail; return what iscsiadm said."""
