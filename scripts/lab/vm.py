@@ -27,6 +27,7 @@ from lab.cache import Cache, remove_tree
 from lab.report import Reporter
 
 LAST_MESSAGES = 40
+ASSERTION = "Assertion `"      # of QEMU itself, in its log
 TIMED_OUT = 124
 DIED = 125
 
@@ -39,6 +40,8 @@ class Verdict:
     reason: str                  # one line; empty if the command ended by itself
     out: Path
     seconds: float
+
+    emulator: str = ""           # what QEMU said, if it failed before the guest said a word
 
     @property
     def console(self) -> list[str]:
@@ -171,6 +174,9 @@ class Running:
             rows = (out / "qemu.log").read_text(encoding="utf-8", errors="replace").splitlines()
             last = f": {rows[-1]}" if rows else ""
             verdict.reason = f"the machine ended without a result{last}"
+            output = out / "output.log"
+            if ASSERTION in last and not (output.exists() and output.stat().st_size):
+                verdict.emulator = rows[-1]
         return verdict
 
 

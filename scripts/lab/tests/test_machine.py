@@ -5,8 +5,9 @@ import tempfile
 import unittest
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
-from lab import chroot, kernel, kmsg, qemu, vm
+from lab import chroot, core, kernel, kmsg, qemu, vm
 from lab.report import LabError
 
 MACHINE = qemu.Machine(kernel=Path("/c/vmlinuz"), initramfs=Path("/c/initramfs.gz"),
@@ -125,6 +126,29 @@ class VerdictTest(unittest.TestCase):
 
     def test_no_result(self) -> None:
         self.assertEqual(self.verdict(None, "").status, vm.DIED)
+
+
+    def test_emulator_failed(self) -> None:
+        said = "qemu-system-x86_64: x.c:1: f: Assertion `i < n' failed."
+        for output, expected in (("", said), ("KTAP version 1\n", "")):
+            with tempfile.TemporaryDirectory() as where:
+                out = Path(where)
+                (out / "qemu.log").write_text(f"{said}\n", encoding="utf-8")
+                (out / "output.log").write_text(output, encoding="utf-8")
+                running = vm.Running.__new__(vm.Running)
+                running.machine, running.began = replace(MACHINE, out=out), 0.0
+                verdict = running._verdict(False, None)
+                self.assertEqual((verdict.status, verdict.emulator), (vm.DIED, expected))
+
+
+    def test_once_more(self) -> None:
+        for first, starts in (("QEMU: Assertion `x' failed.", 2), ("", 1)):
+            ended = [vm.Verdict(vm.DIED, "", Path("o"), 1, first), vm.Verdict(0, "", Path("o"), 1)]
+            given = iter(ended)
+            lab = SimpleNamespace(report=SimpleNamespace(line=str), start=lambda *a, g=given, **k:
+                                  SimpleNamespace(wait=lambda seconds: next(g)))
+            verdict = core.Lab.run_one(lab, Path("o"), [], {}, None)  # type: ignore[arg-type]
+            self.assertIs(verdict, ended[starts - 1])
 
 
 class ChrootTest(unittest.TestCase):
