@@ -38,6 +38,9 @@ mount --rbind /sys "$new/sys"
 mount -t tmpfs -o mode=1777 iser-lab "$new/tmp"
 rm -f "$new/etc/resolv.conf"
 if [ -e /etc/resolv.conf ]; then cat /etc/resolv.conf > "$new/etc/resolv.conf"; fi
+# Whom the host trusts: cargo fetches through the same network.
+trust=/etc/ssl/certs/ca-certificates.crt
+if [ -e $trust ] && [ -e "$new$trust" ]; then cat $trust > "$new$trust"; fi
 while [ "$1" != -- ]; do
     mkdir -p "$new$1"
     mount --rbind "$1" "$new$1"

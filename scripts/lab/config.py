@@ -23,7 +23,7 @@ KEEP_LOGS = 40
 
 TOOLCHAIN_PACKAGES = (
     "bc", "bindgen", "bison", "busybox-static", "ca-certificates", "cargo",
-    "clang", "cpio", "dwarves", "e2fsprogs", "flex", "gcc", "gcc-14", "git",
+    "clang", "cmake", "cpio", "dwarves", "e2fsprogs", "flex", "gcc", "gcc-14", "git",
     "kmod", "libclang-dev", "libelf-dev", "libssl-dev", "llvm", "make", "mount",
     "perl", "python3", "qemu-system-x86", "rsync", "rust-clippy", "rust-src", "rustc",
     "rustfmt", "seabios", "shellcheck", "xz-utils", "zstd",
