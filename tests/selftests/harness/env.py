@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from typing import Protocol
 
 from harness import kernlog as judge
 from harness import leftover
@@ -53,6 +54,18 @@ def opens(path: str) -> bool:
         return False
 
 
+class Target(Protocol):
+    """Something to log in to; equal ones are served by the same."""
+
+    iqn: str
+
+    def up(self) -> None:
+        """Start it."""
+
+    def down(self) -> None:
+        """End it."""
+
+
 class Env:
     """What a test gets as its first argument."""
 
@@ -61,7 +74,7 @@ class Env:
         self.keep_loaded = keep_loaded     # the state between tests
         self.kind = ""                     # target of the running test
         self._network: net.Network | None = None
-        self._target: lio.Target | tgt.Target | None = None
+        self._target: Target | None = None
         self._tgt_log = 0                  # how long tgt's log was at the last login
         self._reloaded = False             # the module has other parameters than usual
         self._chosen = False               # the running test has asked for a target
@@ -173,19 +186,19 @@ class Env:
         network = self.network
         target = lio.Target([(network.ipv4, PORT), (network.ipv6, PORT)],
                             [lio.Ramdisk("disk0", DISK_MIB)])
-        return self._serve(replace(target, **changes))  # type: ignore[type-var]
+        return self.serve(replace(target, **changes))  # type: ignore[type-var]
 
     def tgt(self, **changes: object) -> tgt.Target:
         """A tgt target with one disk."""
         target = tgt.Target(mib=(DISK_MIB,), initiators=(initiator.NAME,))
-        return self._serve(replace(target, **changes))  # type: ignore[type-var]
+        return self.serve(replace(target, **changes))  # type: ignore[type-var]
 
     def target(self) -> lio.Target | tgt.Target:
         """The default target of the kind the test is for."""
         return self.lio() if self.kind == "lio" else self.tgt()
 
-    def _serve(self, wanted: lio.Target | tgt.Target) -> lio.Target | tgt.Target:
-        """Have this target up, and no other."""
+    def serve(self, wanted: Target) -> Target:
+        """Have this target up, and no other; returns the one that is."""
         self._chosen = True
         if self._target is not None and self._target != wanted:
             self.drop_target()

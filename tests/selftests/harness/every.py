@@ -59,8 +59,8 @@ def stop(process: subprocess.Popen[bytes]) -> bool:
 class Runner:
     """The run of several programs."""
 
-    def __init__(self, limit: float) -> None:
-        self.limit = limit
+    def __init__(self, limit: float, here: Path = HERE) -> None:
+        self.limit, self.here = limit, here
         self.out = ktap.Writer()
         self.bailed = ""
 
@@ -100,7 +100,7 @@ class Runner:
     def one(self, program: str) -> None:
         """Run one program and report it."""
         name = Path(program).stem
-        process = subprocess.Popen([sys.executable, str(HERE / program)], cwd=HERE,
+        process = subprocess.Popen([sys.executable, str(self.here / program)], cwd=self.here,
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, start_new_session=True)
         if not self._stream(name, process):
@@ -130,8 +130,8 @@ class Runner:
         return 1 if self.out.outcomes[ktap.FAIL] or self.bailed else 0
 
 
-def main(argv: list[str]) -> int:
-    """Run the programs named, or all."""
+def main(argv: list[str], here: Path = HERE) -> int:
+    """Run the programs named, or all of a directory."""
     top = argparse.ArgumentParser(prog="run", description="Run the test programs of this directory.")
     top.add_argument("--only", action="append", default=[], metavar="PATTERN",
                      help="only tests whose name (program/target.test) has this part")
@@ -140,9 +140,9 @@ def main(argv: list[str]) -> int:
     args = top.parse_args(argv)
     if args.only:
         os.environ["ISER_ONLY"] = " ".join(args.only)
-    names = args.program or programs()
+    names = args.program or programs(here / "Makefile")
     if args.list:
         for name in names:
-            subprocess.run([sys.executable, str(HERE / name), "--list"], check=True)
+            subprocess.run([sys.executable, str(here / name), "--list"], check=True)
         return 0
-    return Runner(timeout()).run(names)
+    return Runner(timeout(here / "settings"), here).run(names)
