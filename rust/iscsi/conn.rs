@@ -10,6 +10,7 @@ use crate::Transport;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ptr::{self, addr_of_mut, NonNull};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use kernel::ffi::c_int;
 use kernel::fmt;
 use kernel::prelude::*;
@@ -46,6 +47,8 @@ pub(crate) struct ConnData<T: Transport> {
     generation: u32,
     /// How many threads are inside [`ConnRef::fail`].
     pins: u32,
+    /// How often the target broke a rule, on all connections that this was bound to.
+    violations: AtomicU32,
 }
 
 impl<T: Transport> ConnData<T> {
@@ -65,6 +68,16 @@ impl<T: Transport> ConnData<T> {
         // SAFETY: By the safety requirements; libiscsi set the pointer to what is behind the
         // connection, and never changes it.
         unsafe { (*conn.as_ptr()).dd_data.cast() }
+    }
+
+    /// Returns how often the target of a connection broke a rule.
+    ///
+    /// # Safety
+    ///
+    /// As for `of`.
+    pub(crate) unsafe fn violations(conn: NonNull<bindings::iscsi_conn>) -> u32 {
+        // SAFETY: The data is valid by the safety requirements; the counter is atomic.
+        unsafe { (*Self::of(conn)).violations.load(Relaxed) }
     }
 
     /// Returns what is bound to a connection, for the callbacks under `frwd_lock`.
@@ -358,6 +371,16 @@ impl<T: Transport> ConnRef<T> {
         let _frwd = unsafe { Frwd::lock(self.session()) };
         // SAFETY: The data is valid by the type invariant and the lock held.
         unsafe { (*data).pins = (*data).pins.wrapping_sub(1) };
+    }
+
+    /// Counts that the target broke a rule. Any context.
+    pub fn count_violation(&self) {
+        // SAFETY: The data is valid by the type invariant; the counter is atomic.
+        unsafe {
+            (*ConnData::<T>::of(self.conn))
+                .violations
+                .fetch_add(1, Relaxed)
+        };
     }
 
     /// Calls `f` under `frwd_lock`, with what the driver bound. Process or softirq, no lock held.

@@ -8,8 +8,9 @@ use crate::bindings::{self, NoIo};
 use crate::conn::{session_of, Bound, ConnData, ConnRef};
 use crate::registration::Registration;
 use crate::session::wait_idle;
+use crate::stats::Stats;
 use crate::transport::{Decision, Negotiated, SessionLimits};
-use crate::{Param, Stats, Transport};
+use crate::{Param, Transport};
 use core::ptr::{addr_of_mut, NonNull};
 use kernel::ffi::c_int;
 use kernel::prelude::*;
@@ -267,10 +268,11 @@ impl<T: Transport> Control<T> {
 
     /// Collects the statistics.
     pub(crate) fn stats(&self, stats: &mut Stats<'_>) {
-        // SAFETY: The connection is valid.
-        unsafe { stats.fill(self.conn()) };
-        if let Some(bound) = self.bound() {
-            T::stats(&bound, stats);
-        }
+        // SAFETY: The connection is valid, and of this transport.
+        let violations = unsafe {
+            stats.fill(self.conn());
+            ConnData::<T>::violations(self.conn())
+        };
+        stats.add(c"protocol_violations", violations.into());
     }
 }

@@ -54,7 +54,6 @@ pub use iser_bindings::SocketAddr;
 pub use mgmt::{MgmtTask, Unanswered};
 pub use param::{parse_i32, HostParam, Param};
 pub use registration::Registration;
-pub use stats::Stats;
 pub use task::{Command, CommandRef, DataOut, Direction};
 pub use transport::{caps, Decision, HostConfig, Negotiated, SessionLimits, Transport};
 

@@ -13,7 +13,7 @@ use kernel::prelude::*;
 ///
 /// `stats` is valid for reads and writes during `'a`, and followed by memory for
 /// `ISCSI_STATS_CUSTOM_MAX` counters, of which `custom_length` are used.
-pub struct Stats<'a> {
+pub(crate) struct Stats<'a> {
     stats: NonNull<bindings::iscsi_stats>,
     _stats: PhantomData<&'a mut bindings::iscsi_stats>,
 }
@@ -61,7 +61,7 @@ impl Stats<'_> {
 
     /// Adds a counter. A name longer than 63 bytes is cut; what exceeds the room for counters is
     /// left out.
-    pub fn add(&mut self, name: &CStr, value: u64) {
+    pub(crate) fn add(&mut self, name: &CStr, value: u64) {
         let stats = self.stats.as_ptr();
         // SAFETY: Valid by the type invariant.
         let used = unsafe { (*stats).custom_length };

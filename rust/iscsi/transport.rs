@@ -2,7 +2,7 @@
 
 //! What a driver implements: [`Transport`], and the types its callbacks exchange.
 
-use crate::{Command, ConnRef, HostParam, MgmtTask, Param, SocketAddr, Stats};
+use crate::{Command, ConnRef, HostParam, MgmtTask, Param, SocketAddr};
 use kernel::device::Device;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
@@ -222,9 +222,4 @@ pub trait Transport: Sized + 'static {
     ///
     /// [`CommandRef`]: crate::CommandRef
     fn invalidate(conn: &Self::Conn, tx: &mut Self::Tx, itt_index: u32);
-
-    /// Adds the driver's own counters to the statistics of the connection. Process.
-    fn stats(conn: &Self::Conn, stats: &mut Stats<'_>) {
-        let _ = (conn, stats);
-    }
 }

@@ -221,15 +221,6 @@ impl Endpoint {
         Sender::allocate_data_outs(&bound.channel, count)
     }
 
-    /// How often the target broke a rule on this connection.
-    pub(crate) fn violations(&self) -> u32 {
-        let inner = self.inner.lock();
-        inner
-            .bound
-            .as_ref()
-            .map_or(0, |b| b.channel.ops().violations())
-    }
-
     /// Ends the connection: on return nothing of the device is in use any more, no
     /// remote key is alive and every command is given back. Sleeps. May be called
     /// any number of times, from anywhere that may sleep, except with a lock of the

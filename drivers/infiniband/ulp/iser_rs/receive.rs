@@ -12,7 +12,7 @@ use crate::{
 };
 use iscsi::{Bhs, CommandRef, ConnError, ConnRef, SocketAddr, Unanswered};
 // The kernel's own are calls of C.
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use kernel::prelude::*;
 use rdma::{Channel, ChannelOps, Failure, Next, Received};
 
@@ -26,7 +26,6 @@ pub(crate) struct Receiver {
     conn: ConnRef<Iser>,
     /// The connection has been failed: say so once.
     failed: AtomicBool,
-    violations: AtomicU32,
     /// The target has answered a Logout Request.
     logged_out: AtomicBool,
 }
@@ -47,14 +46,8 @@ impl Receiver {
             portal,
             conn,
             failed: AtomicBool::new(false),
-            violations: AtomicU32::new(0),
             logged_out: AtomicBool::new(false),
         }
-    }
-
-    /// How often the target broke a rule.
-    pub(crate) fn violations(&self) -> u32 {
-        self.violations.load(Relaxed)
     }
 
     /// Whether the target has answered a Logout Request.
@@ -115,7 +108,7 @@ impl Receiver {
 
     #[cold]
     fn breach(&self, breach: Breach) {
-        self.violations.fetch_add(1, Relaxed);
+        self.conn.count_violation();
         if self.failed.swap(true, Relaxed) {
             return;
         }

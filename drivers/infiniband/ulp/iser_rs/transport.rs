@@ -9,7 +9,7 @@ use crate::{
 };
 use iscsi::{
     caps, Command, ConnRef, Decision, HostConfig, MgmtTask, Negotiated, Param, SessionLimits,
-    SocketAddr, Stats,
+    SocketAddr,
 };
 use kernel::{prelude::*, sync::Arc};
 
@@ -140,10 +140,5 @@ impl iscsi::Transport for Iser {
         // If it fails, the connection is ending or will be failed for taking too
         // long: either kills the key.
         let _ = tx.invalidate(itt_index);
-    }
-
-    fn stats(conn: &Self::Conn, stats: &mut Stats<'_>) {
-        let violations = conn.endpoint().handler().violations();
-        stats.add(c"protocol_violations", violations.into());
     }
 }
