@@ -5,11 +5,13 @@
     build       the module, against the newest stock kernel, without a warning
     lint        `make lint`
     host        the pure code on this machine: cargo test
+    simulator   the plain code of the hostile target: cargo test in the toolchain root
     demo        `make demo`, on LIO and then on tgt
     selftests   tests/selftests in two virtual machines at once, one for LIO and one for tgt
 
-and, where everything is asked for, with an instrumented kernel:
+and, where everything is asked for, what takes longer or needs an instrumented kernel:
 
+    hostile     `make hostile`
     kunit       the module's KUnit suites
     debug       `make check-debug`, on LIO and then on tgt
 """
@@ -38,6 +40,7 @@ from suite.tally import Tally
 TOP = config.checkout()
 LAB = "scripts/iser-lab"
 MANIFEST = "tests/host/Cargo.toml"
+SIMULATOR = "tests/hostile/Cargo.toml"
 MSRV = (1, 85)
 WARNING = re.compile(r"\bwarning\b", re.IGNORECASE)
 # The lines of a log that a stage without results of its own shows when it fails.
@@ -108,6 +111,15 @@ class Suite:
         """The pure code."""
         self.program("host", [*cargo(), "test", "--locked", "--manifest-path", MANIFEST], CargoReader(), 1200)
 
+    def simulator(self) -> None:
+        """The plain code of the hostile target."""
+        self.program("simulator", [LAB, "toolchain", "exec", "--", "cargo", "test", "--locked",
+                                   "--manifest-path", SIMULATOR], CargoReader(), 1200)
+
+    def hostile(self) -> None:
+        """A target that breaks the rules."""
+        self.program("hostile", [LAB, "hostile"], KtapReader(), 5400)
+
     def demo(self) -> None:
         """The way of a newcomer, from loading the module to unloading it."""
         for target in self.targets():
@@ -168,9 +180,9 @@ class Suite:
         return self.tally.end(self.logs)
 
 
-STAGES = ("toolchain", "build", "lint", "host", "demo", "selftests")
-# Only where everything is asked for: they need a kernel of their own.
-MORE = ("kunit", "debug")
+STAGES = ("toolchain", "build", "lint", "host", "simulator", "demo", "selftests")
+# Only where everything is asked for: they take longer, or need a kernel of their own.
+MORE = ("hostile", "kunit", "debug")
 # What the selftests need.
 SELFTESTS = ("toolchain", "build", "selftests")
 

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! PDUs made by chance: some sound, most of them wrong in a place or two.
+
+use crate::pdu::{opcode, Reply, BHS_LEN, HEADERS_LEN, RESERVED_TAG};
+use fastrand::Rng;
+
+/// What sound PDUs are made with.
+pub struct Context {
+    /// Tags that mean, or meant, something.
+    pub itts: Vec<u32>,
+    pub key: Option<u32>,
+    pub stat_sn: u32,
+    pub exp_cmd_sn: u32,
+    pub max_cmd_sn: u32,
+}
+
+/// Opcodes of a target, the one kind more often that a connection survives.
+const OPCODES: [u8; 12] = [
+    opcode::NOP_IN,
+    opcode::NOP_IN,
+    opcode::NOP_IN,
+    opcode::SCSI_RESPONSE,
+    opcode::SCSI_RESPONSE,
+    opcode::TASK_MANAGEMENT_RESPONSE,
+    opcode::LOGIN_RESPONSE,
+    opcode::TEXT_RESPONSE,
+    opcode::LOGOUT_RESPONSE,
+    opcode::ASYNC_MESSAGE,
+    opcode::REJECT,
+    opcode::REJECT,
+];
+
+/// Most bytes of a data segment: more than the initiator has room for, at times.
+const MOST_DATA: usize = 600;
+
+/// A source of PDUs.
+pub struct Chance(Rng);
+
+impl Chance {
+    /// The same seed and position always make the same PDUs.
+    pub fn new(seed: u64, position: u64) -> Self {
+        Self(Rng::with_seed(
+            seed ^ position.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        ))
+    }
+
+    fn one_in(&mut self, count: u32) -> bool {
+        self.0.u32(..count) == 0
+    }
+
+    fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| self.0.u8(..)).collect()
+    }
+
+    fn sound(&mut self, context: &Context) -> Reply {
+        let code = OPCODES[self.0.usize(..OPCODES.len())];
+        let itt = match code {
+            opcode::ASYNC_MESSAGE | opcode::REJECT => RESERVED_TAG,
+            opcode::NOP_IN if !self.one_in(4) => RESERVED_TAG,
+            _ => context.itts[self.0.usize(..context.itts.len())],
+        };
+        let mut reply = Reply::new(code, itt);
+        reply.set_numbers(context.stat_sn, context.exp_cmd_sn, context.max_cmd_sn);
+        match code {
+            opcode::NOP_IN => {
+                let wants_answer = self.one_in(8);
+                reply.set32(
+                    20,
+                    if wants_answer {
+                        self.0.u32(..)
+                    } else {
+                        RESERVED_TAG
+                    },
+                );
+            }
+            opcode::REJECT => {
+                reply.bhs[2] = self.0.u8(..16);
+                let mut header = self.bytes(BHS_LEN);
+                header[0] = self.0.u8(..7);
+                reply.set_data(header);
+            }
+            opcode::SCSI_RESPONSE if self.one_in(2) => {
+                reply.bhs[3] = 2;
+                let length = self.0.usize(..96);
+                let mut data = self.bytes(length + 2);
+                data[..2].copy_from_slice(&(length as u16).to_be_bytes());
+                reply.set_data(data);
+            }
+            _ => {}
+        }
+        reply
+    }
+
+    fn spoil(&mut self, reply: &mut Reply) {
+        match self.0.u8(..10) {
+            0..=3 => {
+                let at = self.0.usize(..BHS_LEN);
+                reply.bhs[at] = self.0.u8(..);
+            }
+            4 => {
+                let at = self.0.usize(..reply.iser.len());
+                reply.iser[at] = self.0.u8(..);
+            }
+            5 => {
+                let length = self.0.usize(..MOST_DATA);
+                let data = self.bytes(length);
+                reply.set_data(data);
+            }
+            6 => reply.set_segment_length(self.0.u32(..1024)),
+            7 => reply.length = Some(self.0.usize(..HEADERS_LEN + MOST_DATA)),
+            8 => reply.set32(16, self.0.u32(..)),
+            _ => {
+                let header = self.bytes(BHS_LEN);
+                reply.bhs.copy_from_slice(&header);
+            }
+        }
+    }
+
+    /// The next message, and the key it invalidates.
+    pub fn message(&mut self, context: &Context) -> (Vec<u8>, Option<u32>) {
+        let mut reply = self.sound(context);
+        while self.one_in(3) {
+            self.spoil(&mut reply);
+        }
+        if reply.bhs[0] & 0x3f == opcode::ASYNC_MESSAGE {
+            // A target may tell an initiator to stay away for 18 hours. Not here.
+            reply.bhs[38..42].fill(0);
+        }
+        let invalidate = match self.0.u8(..32) {
+            0 => Some(self.0.u32(..)),
+            1..=2 => context.key,
+            _ => None,
+        };
+        (reply.bytes(), invalidate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context() -> Context {
+        Context {
+            itts: vec![1, 2, RESERVED_TAG],
+            key: Some(7),
+            stat_sn: 1,
+            exp_cmd_sn: 2,
+            max_cmd_sn: 3,
+        }
+    }
+
+    #[test]
+    fn a_seed_can_be_played_again() {
+        let play = |seed, position| {
+            let mut chance = Chance::new(seed, position);
+            (0..50)
+                .map(|_| chance.message(&context()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(play(1, 0), play(1, 0));
+        assert_ne!(play(1, 0), play(2, 0));
+        assert_ne!(play(1, 0), play(1, 1));
+    }
+
+    #[test]
+    fn messages_differ_and_are_of_any_kind() {
+        let mut chance = Chance::new(3, 0);
+        let mut seen = std::collections::HashSet::new();
+        let (mut short, mut invalidated) = (0, 0);
+        for _ in 0..20_000 {
+            let (bytes, key) = chance.message(&context());
+            assert!(bytes.len() <= HEADERS_LEN + MOST_DATA + 4);
+            short += u32::from(bytes.len() < HEADERS_LEN);
+            invalidated += u32::from(key.is_some());
+            if let Some(code) = bytes.get(28) {
+                seen.insert(code & 0x3f);
+            }
+        }
+        assert!(short > 50 && invalidated > 1000);
+        assert_eq!(seen.len(), 64);
+    }
+}
