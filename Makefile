@@ -17,6 +17,7 @@
 #:   bench            measure against the C driver; QUICK=1 takes minutes
 #:   check-debug      sessions, resets and losses on a kernel with KASAN, lockdep and others
 #:   kunit            the module's KUnit suites, on that kernel (it is built once: 15 minutes)
+#:   hostile          a target that breaks the rules, about 150 ways; ARGS=--help
 #:   lint             formats, clippy, checkpatch, shellcheck, licence headers, Python
 #:   rustfmt          format the Rust code
 #:   rustfmtcheck     only say what is not formatted
@@ -37,7 +38,7 @@
 #:   DESTDIR=DIR      install below that directory
 #:   INSTALL_MOD_PATH=DIR, INSTALL_MOD_DIR=DIR, INSTALL_MOD_STRIP=1   as in the kernel
 #:   ISER_CACHE=DIR   what is made once, by default ~/.cache/ib_iser_rs
-#:   ARGS=            passed to the program behind check, bench, demo, shell and toolchain
+#:   ARGS=            passed to the program behind check, bench, demo, hostile, shell and toolchain
 
 # In the toolchain root the kernel is the one that root was made for.
 KDIR ?= /lib/modules/$(or $(ISER_RELEASE),$(shell uname -r))/build
@@ -104,14 +105,14 @@ rustfmtcheck:
 lint:
 	+@scripts/lint $(ARGS)
 
-.PHONY: check check-all bench toolchain demo shell check-debug kunit
+.PHONY: check check-all bench toolchain demo shell check-debug kunit hostile
 bench:
 	+@tests/bench/run $(ARGS)
 check:
 	+@scripts/check $(ARGS)
 check-all:
 	+@scripts/check --all $(ARGS)
-toolchain demo shell check-debug kunit:
+toolchain demo shell check-debug kunit hostile:
 	+@scripts/iser-lab $@ $(ARGS)
 
 .PHONY: help

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The verb `hostile`: the driver against a target that breaks the rules."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import shutil
+import subprocess
+from pathlib import Path
+
+from lab import chroot, config, debugkernel, debugverbs, verbs, vm
+from lab.core import Lab
+from lab.report import LabError
+
+CRATE = "tests/hostile"
+SECONDS = 3600
+# PDUs made by chance: in `make hostile`, and in a full run.
+FEW, ALL = 2000, 100_000
+
+
+def build_simulator(lab: Lab, out: Path) -> Path:
+    """Compile the target with the toolchain root's own compiler; a copy goes to `out`."""
+    top = config.checkout()
+    log = lab.cache.root / "logs" / "hostile-cargo.log"
+    argv = ["cargo", "build", "--release", "--locked", "--manifest-path", f"{CRATE}/Cargo.toml"]
+    full = chroot.command(lab.roots.toolchain(), lab.cache.root, argv, top, [top])
+    # Its dependencies are compiled once, for all checkouts.
+    built = lab.cache.root / "home" / CRATE.replace("/", "-")
+    env = {**chroot.environment(lab.cache.root, dict(os.environ)), "CARGO_TARGET_DIR": str(built)}
+    with lab.report.step("hostile target: cargo build"), lab.cache.mutex("hostile"):
+        with open(log, "wb") as sink:
+            done = subprocess.run(full, env=env, stdin=subprocess.DEVNULL, stdout=sink,
+                                  stderr=subprocess.STDOUT, check=False,
+                                  preexec_fn=chroot.die_with_parent)
+        if done.returncode != 0:
+            rows = log.read_text(encoding="utf-8", errors="replace").splitlines()
+            raise LabError("\n".join(["cargo failed:", *rows[-30:], f"all of it: {log}"]))
+        return Path(shutil.copy(built / "release/iser-hostile", out))
+
+
+def cmd_hostile(lab: Lab, args: argparse.Namespace) -> int:
+    """Verb `hostile`: build the target, and run its tests in a machine."""
+    verbs.prepare(lab, args.driver)
+    out = vm.results_dir(lab.cache, "hostile")
+    simulator = build_simulator(lab, out)
+    if args.kernel == "debug":
+        debugkernel.kernel(lab.roots)
+        lab.module("debug")
+    seed = args.seed if args.seed is not None else secrets.randbelow(1 << 32)
+    count = args.pdus if args.pdus is not None else ALL if args.full else FEW
+    accel = lab.accel()
+    lab.report.line(f"machine: starting ({accel.upper()}); logs: {out}")
+    lab.report.line(f"seed: {seed} (--seed {seed} --pdus {count} plays it again)")
+    command = [str(config.checkout() / CRATE / "run")]
+    for pattern in args.only:
+        command += ["--only", pattern]
+    env = {"ISER_DRIVER": args.driver, "ISER_SEED": str(seed), "ISER_PDUS": str(count),
+           "ISER_HOSTILE": str(simulator)}
+    verdict = lab.run_one(out, [*command, *args.program], env, args.timeout,
+                          kernel_choice=args.kernel, accel=accel)
+    if args.kernel == "debug":
+        return debugverbs.ended(lab, "hostile", verdict)
+    if verdict.status:
+        vm.explain(lab.report, verdict)
+    lab.report.line(f"hostile: {'FAILED' if verdict.status else 'OK'} ({verdict.seconds:.0f} s in "
+                    f"the machine, seed {seed}, logs: {out})")
+    return verdict.status
+
+
+def add_verbs(add: object) -> None:
+    """Add the verb to the command line."""
+    verb = add("hostile", help="the driver against a target that breaks the rules")  # type: ignore[operator]
+    verb.add_argument("--kernel", choices=("stock", "debug"), default="stock")
+    verb.add_argument("--driver", choices=("rust", "c"), default="rust")
+    verb.add_argument("--only", action="append", default=[], metavar="PATTERN",
+                      help="only tests whose name (program/test) has this part")
+    verb.add_argument("--seed", type=int, help="of the PDUs made by chance; one is chosen and printed")
+    verb.add_argument("--pdus", type=int, help=f"how many of these (default {FEW})")
+    verb.add_argument("--full", action="store_true", help=f"{ALL} of these")
+    verb.add_argument("--timeout", type=float, default=SECONDS, metavar="SECONDS")
+    verb.add_argument("program", nargs="*", help="a program of tests/hostile, such as pdus.py")
+    verb.set_defaults(run=cmd_hostile)

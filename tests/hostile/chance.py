@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""PDUs made by chance, from a seed: ISER_SEED and ISER_PDUS say which and how many."""
+
+import os
+import sys
+import time
+
+from hostile.rows import scene
+from harness import program
+from harness.case import Failure, case
+from harness.env import Env
+
+SEED = int(os.environ.get("ISER_SEED", "1"))
+PDUS = int(os.environ.get("ISER_PDUS", "2000"))
+# On one connection: about as many as there are receive buffers.
+BURST = 140
+STALLED_SECONDS = 150
+
+
+def sent(text: str) -> int:
+    """The count that the target reports."""
+    return int(text.partition("random=")[2])
+
+
+@case(limit=300 + PDUS / 20)
+def pdus(env: Env) -> None:
+    """In the place of an answer come so many PDUs; after all of them the session works."""
+    print(f"# seed {SEED}, {PDUS} PDUs", flush=True)
+    began = time.monotonic()
+    with scene(env) as stage:
+        total = start = sent(stage.sim.order("count"))
+        moved, shown, bursts = began, began, 0
+        stage.sim.order(f"rules read* random={SEED}:{BURST}")
+        while total - start < PDUS:
+            try:
+                stage.provoke("read", timeout=5)
+            except OSError:
+                time.sleep(0.5)
+            now = time.monotonic()
+            before, total = total, sent(stage.sim.order("count"))
+            if total != before:
+                moved, bursts = now, bursts + 1
+            elif now - moved > STALLED_SECONDS:
+                raise Failure(f"no PDU for {STALLED_SECONDS} s after {total - start} of them; "
+                              f"session {stage.session.state}")
+            if now - shown > 60:
+                shown = now
+                print(f"# {total - start} PDUs, {now - began:.0f} s", flush=True)
+        stage.sim.order("rules")
+        stage.usable(120)
+        stage.works()
+        print(f"# {total - start} PDUs were acknowledged by the device in about {bursts} bursts, "
+              f"{time.monotonic() - began:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(program.main(__doc__))

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Tests that are a row of a table: what the target does wrong, and what must hold then.
+
+Always: the kernel goes on, the session works afterwards or has ended, data are
+whole, bytes beside the buffer of the command are as they were, nothing is left.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from harness import kernlog as judge
+from harness import sgio
+from harness.case import Failure, check, equal
+from harness.data import SECTOR, Memory, Pattern, Window, compare
+from harness.env import Env
+from hostile.simulator import Simulator
+from lab.guest import kernlog
+from lab.guest.initiator import Session
+from lab.guest.system import wait_for
+
+RECOVERS, LIVES = "recovers", "lives"
+LENGTH = 8192
+BLOCKS = LENGTH // SECTOR
+SETTLE_SECONDS = 0.4
+PATTERN = Pattern(largest=1 << 20)
+OURS = re.compile(r"\bib_iser_rs: (.*)")
+GOOD = "own 4:80000000"
+
+
+def violation(name: str) -> str:
+    """The message of a protocol violation, as a pattern."""
+    return rf"protocol violation by the target \({name}\): "
+
+
+REFUSED = r"PDU of the target refused: "
+# What becomes known when a device has refused something, or the target hangs up.
+LOST = r"connection lost: |(receive|send) failed: |local invalidation failed: |queue pair has failed"
+# What the device itself says of an access that it refuses comes before the driver's message.
+OF_THE_DEVICE = re.compile(r"\w+: queue pair \d+: QP access error")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to misbehave."""
+
+    rule: str                  # what the target does, see src/rules.rs
+    log: str = ""              # the one message that the driver must log, or none
+    end: str = RECOVERS
+    io: str = "read"           # the command that provokes it
+    mode: str = GOOD           # how the target behaves otherwise
+    good: bool | None = None   # whether the command must succeed, must fail, or either
+    says: str = ""             # what the target must report, as a pattern
+
+
+def ours(rows: list[str]) -> list[str]:
+    """What the driver has logged."""
+    return [match[1] for row in rows if (match := OURS.search(row))]
+
+
+class Scene:
+    """A session with the hostile target, and a disk with known content."""
+
+    def __init__(self, env: Env, sim: Simulator, session: Session, device: sgio.Device) -> None:
+        self.env, self.sim, self.session, self.device = env, sim, session, device
+
+    def fill(self) -> None:
+        """Write what is read later."""
+        reply = self.device.write(sgio.write10(0, BLOCKS), PATTERN.content(0, LENGTH))
+        check(reply.good, f"a write to a good target: {reply}")
+
+    def works(self) -> None:
+        """Data are whole, and can be written and read."""
+        self.device.settle()
+        window = Window(Memory(4 * 4096 + LENGTH), 512, LENGTH)
+        reply = self.device.execute(sgio.read10(0, BLOCKS), sgio.FROM_DEVICE, window.address, LENGTH)
+        check(reply.good, f"a read afterwards: {reply}")
+        compare("what is read afterwards", window.view, PATTERN.content(0, LENGTH))
+        window.check_guards("a read afterwards")
+        other = PATTERN.content(7, 4096, 3)
+        reply = self.device.write(sgio.write10(100, 8), other)
+        check(reply.good, f"a write afterwards: {reply}")
+        reply, found = self.device.read(sgio.read10(100, 8), 4096)
+        check(reply.good, f"reading it back: {reply}")
+        compare("what was written afterwards", found, other)
+
+    def provoke(self, io: str, timeout: float = 20) -> sgio.Reply:
+        """Run the command that the target waits for."""
+        window = Window(Memory(4 * 4096 + LENGTH), 512, LENGTH)
+        if io == "read":
+            window.fill(0x11)
+            cdb, direction = sgio.read10(0, BLOCKS), sgio.FROM_DEVICE
+        elif io == "write":
+            window.view[:] = PATTERN.content(0, LENGTH)
+            cdb, direction = sgio.write10(0, BLOCKS), sgio.TO_DEVICE
+        elif io == "large":
+            # More than goes with the command.
+            return self._large(timeout)
+        elif io == "command":
+            return self.device.execute(sgio.test_unit_ready(), timeout=timeout)
+        else:
+            raise ValueError(io)
+        reply = self.device.execute(cdb, direction, window.address, LENGTH, timeout)
+        kept = bytes(window.view)
+        time.sleep(SETTLE_SECONDS)
+        window.check_guards(f"the {io}")
+        compare(f"the buffer of the {io}, some time after its end", window.view, kept)
+        if io == "write":
+            compare("the buffer of a write", kept, PATTERN.content(0, LENGTH))
+        return reply
+
+    def _large(self, timeout: float) -> sgio.Reply:
+        length = 64 * 1024
+        window = Window(Memory(4 * 4096 + length), 512, length)
+        window.view[:] = PATTERN.content(1000, length)
+        reply = self.device.execute(sgio.write10(1000, length // SECTOR), sgio.TO_DEVICE,
+                                    window.address, length, timeout)
+        time.sleep(SETTLE_SECONDS)
+        window.check_guards("the write")
+        compare("the buffer of a write", window.view, PATTERN.content(1000, length))
+        return reply
+
+    def usable(self, timeout: float = 90) -> None:
+        """Wait until commands succeed, on whichever connection."""
+        wait_for("a command that succeeds", lambda: self.session.state == "LOGGED_IN"
+                 and self.device.execute(sgio.test_unit_ready(), timeout=10).good, timeout, pause=0.5)
+
+    def recovered(self, mark: int, timeout: float = 60) -> None:
+        """Wait until the session is there again, on a new connection."""
+        self.sim.wait("login", mark, timeout)
+        wait_for("the session's return", lambda: self.session.state == "LOGGED_IN", timeout)
+
+
+@contextmanager
+def scene(env: Env, mode: str = GOOD) -> Iterator[Scene]:
+    """Log in to a target that behaves, so far."""
+    sim = Simulator()
+    served = env.serve(sim)
+    assert isinstance(served, Simulator)
+    served.order("rules")
+    served.order(f"mode {mode}")
+    with env.session(may_drop=True) as session, sgio.Device(session.disks()[0]) as device:
+        device.settle()
+        made = Scene(env, served, session, device)
+        made.fill()
+        yield made
+        served.order("rules")
+    equal("references to the module after the logout", env.driver.users(), 0)
+
+
+def run(env: Env, row: Row) -> None:
+    """Do what a row says, and judge."""
+    with scene(env, row.mode) as stage:
+        told = stage.sim.mark()
+        before = kernlog.mark("provoke")
+        stage.sim.order(f"rules {row.rule}")
+        reply = stage.provoke(row.io)
+        stage.sim.wait("fired", told)
+        if row.says:
+            judge_words(stage.sim.since(told), row.says)
+        if row.end == RECOVERS:
+            stage.recovered(told)
+        elif row.end == LIVES:
+            time.sleep(SETTLE_SECONDS)
+            lost = judge.connection_errors(kernlog.since(before))
+            check(not lost, "the connection was lost:\n" + "\n".join(lost))
+        if row.good is not None:
+            check(reply.good == row.good, f"the command ended with {reply}")
+        stage.sim.order("rules")
+        stage.works()
+        check(not stage.sim.since(told, "missing"), "the target had nothing to do wrong")
+        judge_log(env, kernlog.since(before), row.log)
+
+
+def judge_words(said: list[str], pattern: str) -> None:
+    """The target must have reported something."""
+    check(any(re.search(pattern, row) for row in said),
+          f"the target did not report `{pattern}`, but: {'; '.join(said)}")
+
+
+def judge_log(env: Env, rows: list[str], pattern: str) -> None:
+    """One clear message, or none."""
+    if env.driver.kind != "rust":
+        return
+    found = ours(rows)
+    if not pattern:
+        equal("messages of the driver", found, [])
+        return
+    found = [row for row in found if not OF_THE_DEVICE.fullmatch(row)]
+    named = [row for row in found if re.search(pattern, row)]
+    if len(named) != 1 or len(found) != 1:
+        raise Failure(f"the driver should log one message like `{pattern}`, and logs:\n"
+                      + ("\n".join(found) or "nothing"))
+
+
+__all__ = ["GOOD", "LIVES", "LOST", "RECOVERS", "REFUSED", "Row", "Scene", "judge_log", "run",
+           "scene", "violation"]

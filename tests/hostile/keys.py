@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""The proof that keys are dead: after each command the target uses the old one.
+
+A command is done when SG_IO has returned. Then the target tries to write to the
+buffer of a read, or to read the buffer of a write, by the key that the command had
+given it. The device of the initiator has to refuse that. What a device refuses ends
+the connection, so each command has a connection of its own; none of it is a probe
+that could fail for another reason, because only a remote access error counts.
+"""
+
+import sys
+import time
+
+from hostile.rows import GOOD, PATTERN, Scene, scene
+from harness import program, sgio
+from harness.case import case, equal
+from harness.data import SECTOR, Memory, Window
+from harness.env import Env
+
+WITHOUT = "none 4:c0000000"
+COMMANDS = 24
+SIZES = (512, 4096, 16384, 65536)
+C_KEEPS = "the C driver leaves a key valid until its region is used again"
+
+
+def one(stage: Scene, turn: int) -> tuple[str, bool]:
+    """Run one command and use its key: what the device said, and whether memory changed."""
+    length = SIZES[turn // 2 % len(SIZES)]
+    is_write = turn % 2 == 1
+    if is_write:
+        # More than goes with the command, so that it has a key.
+        length = max(length, 16384)
+    window = Window(Memory(4 * 4096 + length), 512, length)
+    window.view[:] = PATTERN.content(0, length)
+    lba, blocks = 2048, length // SECTOR
+    if is_write:
+        reply = stage.device.execute(sgio.write10(lba, blocks), sgio.TO_DEVICE, window.address, length)
+    else:
+        reply = stage.device.execute(sgio.read10(lba, blocks), sgio.FROM_DEVICE, window.address, length)
+    assert reply.good, f"command {turn}: {reply}"
+    kept = bytes(window.view)
+    told = stage.sim.mark()
+    stage.sim.order("probe")
+    said = stage.sim.wait("probe", told, 40).split()[1]
+    time.sleep(0.1)
+    changed = bytes(window.view) != kept
+    window.check_guards(f"command {turn}")
+    if said != "accepted":
+        stage.recovered(told)
+        stage.device.settle()
+    return said, changed
+
+
+def proof(env: Env, mode: str) -> None:
+    """As many refusals as attempts, and no byte changed."""
+    with scene(env, mode) as stage:
+        found = [one(stage, turn) for turn in range(COMMANDS)]
+        said = [word for word, _ in found]
+        changed = sum(change for _, change in found)
+        print(f"# {len(said)} keys used after their command: "
+              f"{said.count('refused')} refused, {said.count('accepted')} accepted; "
+              f"{changed} buffers changed", flush=True)
+        equal("keys refused", said.count("refused"), COMMANDS)
+        equal("buffers that changed", changed, 0)
+
+
+@case(limit=400, differs={"c": C_KEEPS})
+def dead_by_the_target(env: Env) -> None:
+    """The target invalidates the key with its response."""
+    proof(env, GOOD)
+
+
+@case(limit=400, differs={"c": C_KEEPS})
+def dead_by_the_initiator(env: Env) -> None:
+    """The target invalidates nothing, as tgt."""
+    proof(env, WITHOUT)
+
+
+@case(limit=400, differs={"c": C_KEEPS})
+def dead_although_it_was_to_be_invalidated(env: Env) -> None:
+    """The target has said that it invalidates, and does not."""
+    proof(env, "none 4:80000000")
+
+
+@case(limit=200)
+def dead_on_the_next_connection(env: Env) -> None:
+    """A key of the last connection is worth nothing on the next one."""
+    with scene(env) as stage:
+        for _ in range(4):
+            reply = stage.provoke("read")
+            assert reply.good, reply
+            told = stage.sim.mark()
+            # The command is answered, and so its key is remembered; then the connection goes.
+            stage.sim.order("hangup")
+            stage.sim.wait("login", told, 60)
+            stage.recovered(told)
+            stage.sim.order("probe")
+            said = stage.sim.wait("probe", told, 40).split()[1]
+            equal("a key of the last connection", said, "refused")
+            stage.sim.wait("down", told)
+            stage.usable()
+        stage.works()
+
+
+if __name__ == "__main__":
+    sys.exit(program.main(__doc__))

@@ -1,0 +1,227 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Connections and logins that go wrong: each fails or succeeds within its time, and leaves nothing."""
+
+import sys
+import time
+
+from hostile.rows import GOOD, Scene, ours, scene
+from hostile.simulator import Simulator
+from harness import leftover, program, sgio
+from harness.case import case, check, equal
+from harness.env import Env
+from lab.guest import initiator, kernlog
+from lab.guest.system import run
+from lab.report import LabError
+
+FILLED = {f"{length}_of_{fill}": f"private={length}:{fill}"
+          for length in (0, 1, 3, 4, 5, 56, 148, 195, 196) for fill in ("00", "80", "40", "ff")
+          if length or fill == "00"}
+
+
+@case(limit=90, each=FILLED)
+def private_data(env: Env, action: str) -> None:
+    """Private data of the CM with any length and any flags: a target that keeps to them works."""
+    # A target that says it cannot invalidate must not.
+    cannot = action.endswith((":40", ":ff"))
+    mode = "none" if cannot or action == "private=0:00" else "own"
+    with scene(env, f"{mode} {action.partition('=')[2]}") as stage:
+        stage.works()
+
+
+def good_login(env: Env, sim: Simulator) -> None:
+    """The driver can still log in, and everything works."""
+    sim.order("rules")
+    sim.order(f"mode {GOOD}")
+    with env.session(may_drop=True) as session, sgio.Device(session.disks()[0]) as device:
+        stage = Scene(env, sim, session, device)
+        device.settle()
+        stage.fill()
+        stage.works()
+
+
+def fails(env: Env, rule: str, pattern: str = "", limit: float = 45) -> None:
+    """A login fails within its time; nothing is left; the next one succeeds."""
+    sim = env.serve(Simulator())
+    assert isinstance(sim, Simulator)
+    sim.order(f"mode {GOOD}")
+    sim.order(f"rules {rule}")
+    node = env.node()
+    before = kernlog.mark("login")
+    told = sim.mark()
+    began = time.monotonic()
+    run("timeout", "-k", "5", str(limit), "iscsiadm", *initiator.of(node), "--login", check=False,
+        timeout=limit + 20)
+    took = time.monotonic() - began
+    sim.wait("fired", told)
+    print(f"# the login took {took:.1f} s", flush=True)
+    sim.order("rules")
+    logged_in = initiator.sessions()
+    if logged_in:
+        # iscsiadm has given up, iscsid has not: a logout ends it.
+        run("iscsiadm", *initiator.of(node), "--logout", check=False, timeout=60)
+    env.expect_gone(leftover.of_sessions)
+    equal("references to the module", env.driver.users(), 0)
+    found = ours(kernlog.since(before))
+    if env.driver.kind == "rust" and pattern:
+        import re
+        check(any(re.search(pattern, row) for row in found),
+              f"the driver should log something like `{pattern}`, and logs: {found}")
+    good_login(env, sim)
+
+
+REJECTED = r"the target rejects the connection: consumer defined"
+CONNECTIONS = {
+    "refused": ("connect* refuse=0", REJECTED),
+    "refused_with_data": ("connect* refuse=148", REJECTED),
+    "hangs_up": ("connect* hangup", ""),
+    "no_answer": ("connect* ignore", ""),
+}
+
+
+@case(limit=240, each=CONNECTIONS)
+def connection(env: Env, how: tuple[str, str]) -> None:
+    """The target does not let us connect, or hangs up at once."""
+    fails(env, *how, limit=100)
+
+
+LOGINS = {
+    "hangs_up_at_once": "login* hangup",
+    "hangs_up_after_the_first_answer": "login#1 hangup=after",
+    "hangs_up_before_the_last_answer": "login#2 hangup",
+    "never_answers": "login* ignore",
+    "never_ends": "login* endless",
+    "1_mebibyte_of_text": "login#1 long=1048576",
+    "1_mebibyte_in_one_pdu": "login* len=1048576 dsl=0xfffb4",
+    "redirects_to_nowhere": "login* status=0x0101 text=TargetAddress=192.168.77.1:9,1",
+    "redirects_to_itself": "login* status=0x0101 text=TargetAddress=192.168.77.1:3260,1",
+    "redirects_without_an_address": "login* status=0x0102",
+    "initiator_error": "login* status=0x0200",
+    "authentication_failed": "login* status=0x0201",
+    "too_many_connections": "login* status=0x0206",
+    "target_error": "login* status=0x0300",
+    "no_such_status": "login* status=0x7f7f",
+    "rejected": "login* bhs.0=3f",
+    "a_scsi_response": "login* bhs.0=21",
+    "a_nop_in": "login* bhs.0=20 itt=reserved",
+    "async_message": "login* bhs.0=32 itt=reserved",
+    "wrong_task": "login* itt=random",
+    "reserved_task": "login* itt=reserved",
+    "too_short": "login* len=40",
+    "empty": "login* len=0",
+    "wrong_iser_opcode": "login* iser=20",
+    "wrong_version": "login* bhs.2=ffff",
+    "wrong_stage": "login* bhs.1=8e",
+    "stage_back": "login* bhs.1=84",
+    "transit_and_continue": "login* bhs.1=c7",
+    "text_without_an_end": "login* data=8192:41",
+    "text_of_zeroes": "login* data=8192:00",
+    "text_of_equal_signs": "login* data=8192:3d",
+    "unknown_authentication": "login* text=AuthMethod=KRB5",
+    "header_digest": "login* text=HeaderDigest=CRC32C text=DataDigest=CRC32C",
+    "segment_of_zero": "login* text=InitiatorRecvDataSegmentLength=0 text=TargetRecvDataSegmentLength=0",
+    "invalidates_a_key": "login* inv=random",
+}
+# A login that is refused by a PDU which is wrong as such is named in the log.
+NAMED = {"too_short": r"\(too_short\)", "empty": r"\(too_short\)",
+         "reserved_task": r"\(reserved_tag\)", "wrong_iser_opcode": r"\(iser_opcode\)",
+         "wrong_task": r"\(unknown_command\)", "1_mebibyte_in_one_pdu": r"receive failed: "}
+
+
+@case(limit=240, each={name: (rule, NAMED.get(name, "")) for name, rule in LOGINS.items()})
+def login(env: Env, how: tuple[str, str]) -> None:
+    """The login goes wrong, and the next one does not."""
+    fails(env, *how)
+
+
+ODD = {
+    "bursts_of_zero": "login* text=MaxBurstLength=0 text=FirstBurstLength=0",
+    "negative_bursts": "login* text=MaxBurstLength=-1 text=FirstBurstLength=-1",
+    "first_burst_above_all": "login* text=FirstBurstLength=16777215 text=MaxBurstLength=512",
+    "huge_r2t": "login* text=MaxOutstandingR2T=65535",
+    "unsolicited_data": "login* text=InitialR2T=No text=FirstBurstLength=262144",
+    "tiny_segments": "login* text=TargetRecvDataSegmentLength=512",
+    "unknown_keys": "login* text=X-lab=1 text=nonsense text==",
+    "last_answer_twice": "login* twice",
+    "time2wait_of_an_hour": "login* text=DefaultTime2Wait=3600",
+}
+
+
+@case(limit=240, each=ODD)
+def odd_login(env: Env, rule: str) -> None:
+    """A login that is odd but may pass: it ends either way, and the next one is good."""
+    fails(env, rule)
+
+
+LOGOUTS = {
+    "never_answered": "logout* ignore",
+    "refused": "logout* bhs.2=01",
+    "no_such_reason": "logout* bhs.2=ff",
+    "twice": "logout* twice",
+    "wrong_task": "logout* itt=random",
+    "by_a_reject": "logout* bhs.0=3f",
+    "by_a_scsi_response": "logout* bhs.0=21",
+    "hangs_up": "logout* hangup",
+    "hangs_up_after": "logout* hangup=after",
+    "too_short": "logout* len=75",
+    "after_300_pdus": "logout* flood=nop:0:300",
+}
+
+
+@case(limit=180, each=LOGOUTS)
+def logout(env: Env, rule: str) -> None:
+    """A logout that is answered oddly or not at all ends the session all the same."""
+    sim = env.serve(Simulator())
+    assert isinstance(sim, Simulator)
+    sim.order("rules")
+    sim.order(f"mode {GOOD}")
+    node = env.node()
+    session = initiator.login(node)
+    session.wait_disks()
+    sim.order(f"rules {rule}")
+    began = time.monotonic()
+    try:
+        initiator.logout(node, timeout=60)
+    except LabError as exc:
+        # iscsid may report an error, and try again; the session must go.
+        print(f"# {exc}", flush=True)
+        sim.order("rules")
+        run("iscsiadm", *initiator.of(node), "--logout", check=False, timeout=60)
+    print(f"# the logout took {time.monotonic() - began:.1f} s", flush=True)
+    env.expect_gone(leftover.of_sessions)
+    equal("references to the module", env.driver.users(), 0)
+    good_login(env, sim)
+
+
+DISCOVERIES = {
+    "never_ends": "text* long=100000000",
+    "1_mebibyte": "text#1 long=1048576",
+    "never_answers": "text* ignore",
+    "hangs_up": "text* hangup",
+    "garbage": "text* data=8192:41",
+    "too_long": "text* len=20000",
+    "too_short": "text* len=75",
+    "wrong_task": "text* itt=random",
+    "a_reject": "text* bhs.0=3f",
+    "data_in": "text* bhs.0=25",
+}
+
+
+@case(limit=240, each=DISCOVERIES)
+def discovery(env: Env, rule: str) -> None:
+    """A discovery that goes wrong ends, and a good one finds the target."""
+    sim = env.serve(Simulator())
+    assert isinstance(sim, Simulator)
+    sim.order(f"mode {GOOD}")
+    sim.order(f"rules {rule}")
+    run("timeout", "-k", "5", "40", "iscsiadm", "-m", "discovery", "-t", "sendtargets", "-p",
+        env.portal(), "-I", "iser", "-o", "nonpersistent", check=False, timeout=60)
+    sim.order("rules")
+    env.expect_gone(leftover.of_sessions)
+    found = initiator.discover(env.portal(), record=False)
+    equal("targets found", [node.iqn for node in found], [sim.iqn])
+    equal("references to the module", env.driver.users(), 0)
+
+
+if __name__ == "__main__":
+    sys.exit(program.main(__doc__))

@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Answers to the wrong task, too many of them, and keys that are not the task's."""
+
+import sys
+import threading
+
+from hostile.rows import LIVES, LOST, Row, judge_log, run, scene, violation
+from harness import program, sgio
+from harness.case import case, check
+from harness.env import Env
+from lab.guest import kernlog
+
+UNKNOWN = violation("(unknown_command|response_unsent|duplicate_response)")
+# The device may find out before the driver does.
+BAD_KEY = f"{violation('(foreign_key|invalidation_without_key)')}|{LOST}"
+NO_INVALIDATION = "none 4:c0000000"
+
+TAGS = {
+    "reserved": Row("read itt=reserved", violation("reserved_tag")),
+    "random": Row("read itt=random", UNKNOWN),
+    "freed": Row("read itt=freed inv=none", UNKNOWN),
+    "never_used": Row("read itt=unused inv=none", UNKNOWN),
+    "beyond_all_tasks": Row("read itt=beyond inv=none", UNKNOWN),
+    "of_an_earlier_session": Row("read itt=age inv=none", UNKNOWN),
+    "ffffffff_of_a_write": Row("write itt=reserved", violation("reserved_tag"), io="large"),
+    "in_a_logout_response": Row("read bhs.0=26 itt=random inv=none", UNKNOWN),
+    "in_a_nop_in": Row("read bhs.0=20 itt=random inv=none", UNKNOWN),
+    "in_a_reject": Row("read bhs.0=3f itt=freed inv=none", UNKNOWN),
+}
+
+
+@case(limit=120, each=TAGS)
+def tag(env: Env, row: Row) -> None:
+    """An answer that names another task, or none."""
+    run(env, row)
+
+
+TWICE = {
+    "read": Row("read twice", UNKNOWN),
+    "write": Row("write twice", UNKNOWN, io="large"),
+    "without_data": Row("command twice", UNKNOWN, io="command"),
+    "without_invalidation": Row("read twice", UNKNOWN, mode=NO_INVALIDATION),
+    "five_times": Row("read* twice", UNKNOWN),
+}
+
+
+@case(limit=120, each=TWICE)
+def twice(env: Env, row: Row) -> None:
+    """A command is answered twice."""
+    run(env, row)
+
+
+KEYS = {
+    "random": Row("read inv=random", BAD_KEY),
+    "of_an_earlier_command": Row("read inv=stale", BAD_KEY),
+    "of_a_command_without_one": Row("command inv=random", BAD_KEY, io="command"),
+    "not_negotiated": Row("read inv=own", violation("invalidation_not_negotiated"),
+                          mode=NO_INVALIDATION),
+    "in_a_ping": Row("read flood=nop:0:1 inv=own", "", end=LIVES, good=True),
+    "none": Row("read inv=none", "", end=LIVES, good=True),
+    "none_of_a_write": Row("write inv=none", "", end=LIVES, good=True, io="large"),
+    "none_negotiated": Row("read inv=none", "", end=LIVES, good=True, mode=NO_INVALIDATION),
+}
+
+
+@case(limit=120, each=KEYS)
+def invalidation(env: Env, row: Row) -> None:
+    """Send with Invalidate of a key that is not the command's own, or without one."""
+    run(env, row)
+
+
+def with_another(env: Env, rule: str, pattern: str) -> None:
+    """While a command waits for its answer, another one is answered in its name."""
+    with scene(env) as stage:
+        told, before = stage.sim.mark(), kernlog.mark("provoke")
+        stage.sim.order(f"rules read#1 hold; read#2 {rule}")
+
+        def wait_in_vain() -> None:
+            with sgio.Device(stage.device.path) as device:
+                device.read(sgio.read10(64, 8), 4096, 20)
+        waiting = threading.Thread(target=wait_in_vain)
+        waiting.start()
+        try:
+            stage.sim.wait("held", told)
+            stage.provoke("read")
+            stage.recovered(told)
+        finally:
+            waiting.join(60)
+        check(not waiting.is_alive(), "a command did not end")
+        check(not stage.sim.since(told, "missing"), "the target had nothing to do wrong")
+        stage.sim.order("rules")
+        stage.works()
+        judge_log(env, kernlog.since(before), pattern)
+
+
+@case(limit=120)
+def key_of_another_command(env: Env) -> None:
+    """The answer to one command invalidates the key of another, which is under way."""
+    with_another(env, "inv=other", violation("foreign_key"))
+
+
+@case(limit=120)
+def task_of_another_command(env: Env) -> None:
+    """The answer names another command that is under way, and invalidates its own key."""
+    with_another(env, "itt=other inv=own", violation("foreign_key"))
+
+
+@case(limit=150)
+def after_an_abort(env: Env) -> None:
+    """A command is aborted, and answered after that."""
+    with scene(env) as stage:
+        told, before = stage.sim.mark(), kernlog.mark("provoke")
+        stage.sim.order("rules read#1 hold; tmf#1 late-answer=1000")
+        reply = stage.provoke("read", timeout=3)
+        check(not reply.good, f"a command without an answer: {reply}")
+        stage.recovered(told)
+        stage.sim.order("rules")
+        stage.works()
+        judge_log(env, kernlog.since(before), UNKNOWN)
+
+
+ABORTS = {f"response_{code}": f"bhs.2={code:02x}" for code in (1, 2, 3, 4, 5, 6, 255)} | {
+    "no_response": "ignore", "wrong_task": "itt=random", "twice": "twice",
+    "hangs_up": "hangup", "hangs_up_after": "hangup=after", "a_nop_in": "bhs.0=20"}
+
+
+@case(limit=180, each=ABORTS)
+def abort_answered_by(env: Env, action: str) -> None:
+    """A command gets no answer, and its abort an odd one: error handling gets to its end."""
+    with scene(env) as stage:
+        stage.sim.order(f"rules read#1 hold; tmf* {action}")
+        reply = stage.provoke("read", timeout=3)
+        check(not reply.good, f"a command without an answer: {reply}")
+        stage.sim.order("rules")
+        stage.usable()
+        stage.works()
+
+
+if __name__ == "__main__":
+    sys.exit(program.main(__doc__))

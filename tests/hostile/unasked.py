@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""PDUs that nobody asked for, too many of them, and numbers that jump."""
+
+import sys
+import threading
+import time
+
+from hostile.rows import LIVES, Row, run, scene, violation
+from harness import kernlog as judge
+from harness import program, sgio
+from harness.case import case, check
+from harness.env import Env
+from lab.guest import kernlog
+
+FLOODS = {
+    # More than the buffers set aside for them, and than all buffers.
+    "17_nops": Row("read flood=nop:0:17", end=LIVES, good=True),
+    "1000_nops": Row("read flood=nop:0:1000", end=LIVES, good=True),
+    "10_pings": Row("read flood=ping:0:10", end=LIVES, good=True),
+    "1000_rejects": Row("read flood=reject:1:1000", end=LIVES, good=True),
+    "300_async_of_scsi": Row("read flood=async:0:300", end=LIVES, good=True),
+    "300_async_of_a_vendor": Row("read flood=async:255:300", end=LIVES, good=True),
+    "300_async_of_no_meaning": Row("read flood=async:77:300", end=LIVES, good=True),
+}
+
+
+@case(limit=180, each=FLOODS)
+def flood(env: Env, row: Row) -> None:
+    """Unsolicited PDUs beyond the reserve of buffers."""
+    run(env, row)
+
+
+STORMS = {
+    "1000_pings": "flood=ping:0:1000",
+    "async_negotiation": "flood=async:4:100",
+    "async_logout": "flood=async:1:1",
+    "async_drop": "flood=async:2:1",
+    "async_drop_all": "flood=async:3:1",
+    "async_logout_300": "flood=async:1:300",
+    "rejects_of_every_reason": "flood=reject:12:1 flood=reject:4:1 flood=reject:9:1 flood=reject:255:1",
+}
+
+
+@case(limit=180, each=STORMS)
+def storm(env: Env, action: str) -> None:
+    """Unsolicited PDUs that ask for something: the session lives or is recovered."""
+    with scene(env) as stage:
+        told = stage.sim.mark()
+        stage.sim.order(f"rules read {action}")
+        stage.provoke("read")
+        stage.sim.wait("fired", told)
+        stage.sim.order("rules")
+        stage.usable()
+        stage.works()
+
+
+STAT = {f"by_{label}": Row(f"read stat={by}", end=LIVES, good=True)
+        for label, by in (("1", 1), ("1000", 1000), ("2_to_the_31", 0x7fffffff), ("minus_1", -1),
+                          ("minus_1000", -1000))}
+
+
+@case(limit=120, each=STAT)
+def stat_sn_jumps(env: Env, row: Row) -> None:
+    """StatSN goes on elsewhere; with ErrorRecoveryLevel 0 the initiator may ignore it."""
+    run(env, row)
+
+
+WINDOWS = {
+    "jumps_by_1000": "window=1000",
+    "jumps_by_2_to_the_30": "window=0x3fffffff",
+    "jumps_to_the_sign": "window=0x7fffffff",
+    "goes_back": "window=-5",
+    "far_back": "window=-0x40000000",
+    "exp_cmd_sn_ahead": "exp=100",
+    "exp_cmd_sn_behind": "exp=-100",
+    "exp_cmd_sn_far_ahead": "exp=0x40000000",
+}
+
+
+@case(limit=180, each=WINDOWS)
+def window(env: Env, action: str) -> None:
+    """MaxCmdSN and ExpCmdSN jump in one answer; the session works or is recovered."""
+    with scene(env) as stage:
+        told = stage.sim.mark()
+        stage.sim.order(f"rules read {action}")
+        stage.provoke("read")
+        stage.sim.wait("fired", told)
+        stage.sim.order("rules command* window=64; read* window=64; write* window=64; nop* window=64")
+        stage.usable()
+        stage.works()
+
+
+@case(limit=120)
+def window_closes_and_opens(env: Env) -> None:
+    """A closed window holds a command back, until a ping is answered with a new one."""
+    with scene(env) as stage:
+        before = kernlog.mark("provoke")
+        stage.sim.order("rules read window=0; nop* window=64")
+        check(stage.provoke("read").good, "the read that closes the window")
+        began = time.monotonic()
+        check(stage.provoke("read", timeout=60).good, "the read that has to wait")
+        print(f"# it waited for {time.monotonic() - began:.1f} s", flush=True)
+        stage.sim.order("rules read* window=64; write* window=64; command* window=64")
+        stage.works()
+        lost = judge.connection_errors(kernlog.since(before))
+        check(not lost, "the connection was lost:\n" + "\n".join(lost))
+
+
+@case(limit=180)
+def window_never_opens(env: Env) -> None:
+    """With the window closed for good, a command ends with an error, and the session by a logout."""
+    sim = None
+    with scene(env) as stage:
+        sim = stage.sim
+        stage.sim.order("rules read window=0")
+        check(stage.provoke("read").good, "the read that closes the window")
+        told: list[str] = []
+
+        def waits() -> None:
+            try:
+                told.append(str(stage.device.execute(sgio.test_unit_ready(), timeout=10)))
+            except OSError as exc:
+                told.append(str(exc))
+        waiting = threading.Thread(target=waits, daemon=True)
+        waiting.start()
+        time.sleep(3)
+        check(not told, f"a command went through a closed window: {told}")
+        stage.sim.order("rules")
+    # The scene has logged out meanwhile.
+    waiting.join(60)
+    check(told, "a command that waits for a window outlives its session")
+    assert sim is not None
+
+
+PINGS = {
+    "none": "ignore",
+    "twice": "twice",
+    "wrong_task": "itt=random",
+    "short": "len=75",
+    "a_scsi_response": "bhs.0=21",
+    "a_reject": "bhs.0=3f itt=reserved",
+    "hangs_up": "hangup",
+    "echo_of_512_bytes": "data=512:5a",
+}
+
+
+@case(limit=180, each=PINGS)
+def ping_answered_by(env: Env, action: str) -> None:
+    """The initiator's ping gets an odd answer or none: the session lives or is recovered."""
+    with scene(env) as stage:
+        told = stage.sim.mark()
+        stage.sim.order(f"rules nop {action}")
+        stage.sim.wait("fired nop", told, 30)
+        stage.sim.order("rules")
+        time.sleep(1)
+        stage.usable()
+        stage.works()
+
+
+@case(limit=120)
+def ping_without_a_buffer(env: Env) -> None:
+    """An unsolicited ping that is one byte too large ends the connection, with its name."""
+    run(env, Row("read flood=ping:0:1 iser=f0", violation("iser_opcode")))
+
+
+if __name__ == "__main__":
+    sys.exit(program.main(__doc__))
