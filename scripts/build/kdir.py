@@ -220,6 +220,10 @@ def check(kdir: Kdir) -> None:
     bindgen = tool("bindgen")
     if tool_version(bindgen) is None:
         raise BuildError(f"{bindgen}: not found; install it (Debian: apt install bindgen), {ELSEWHERE}")
+    rustfmt = tool("rustfmt")
+    if tool_version(rustfmt) is None:
+        raise BuildError(f"{rustfmt}: not found, with which bindgen formats what it writes; install it "
+                         f"(Debian: apt install rustfmt), {ELSEWHERE}")
     _check_symvers(kdir)
     check_paths([kdir.path])
 

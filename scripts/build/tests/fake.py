@@ -38,7 +38,7 @@ class KernelCase(unittest.TestCase):
     def setUp(self) -> None:
         self.top = Path(self.enterContext(tempfile.TemporaryDirectory())).resolve()
         self.kernel = self.top / "headers"
-        self.tools = {"rustc": RUSTC, "bindgen": "bindgen 0.71.1"}
+        self.tools = {"rustc": RUSTC, "bindgen": "bindgen 0.71.1", "rustfmt": "rustfmt 1.8.0"}
         self.found = {"gcc-14", "x86_64-linux-gnu-gcc-14", "pahole"}
         self.write(".config", CONFIG)
         self.write("Makefile", MAKEFILE)

@@ -99,6 +99,10 @@ class Complaints(KernelCase):
         del self.tools["bindgen"]
         self.assertIn("apt install bindgen", self.complaint())
 
+    def test_no_rustfmt(self) -> None:
+        del self.tools["rustfmt"]
+        self.assertIn("apt install rustfmt", self.complaint())
+
     def test_no_gcc(self) -> None:
         self.found -= {"gcc-14", "x86_64-linux-gnu-gcc-14"}
         self.assertIn("apt install gcc-14", self.complaint())

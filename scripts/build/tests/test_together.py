@@ -32,6 +32,7 @@ prepare:
 TOOLS = {
     "rustc": f'if [ "$1" = --print ]; then echo {{top}}/sysroot; else echo "{fake.RUSTC}"; fi',
     "bindgen": "echo bindgen 0.71.1",
+    "rustfmt": "echo rustfmt 1.8.0",
     **{name: "exit 0" for name in ("flex", "bison", "bc", "perl", "gcc", "clang", "xz", "pahole",
                                    "gcc-14", "x86_64-linux-gnu-gcc-14")},
 }
