@@ -51,16 +51,6 @@ void rust_helper_iser_ib_dma_sync_single_for_device(struct ib_device *dev,
 	ib_dma_sync_single_for_device(dev, addr, size, dir);
 }
 
-bool rust_helper_iser_ib_uses_virt_dma(struct ib_device *dev)
-{
-	return ib_uses_virt_dma(dev);
-}
-
-dma_addr_t rust_helper_iser_sg_dma_address(struct scatterlist *sg)
-{
-	return sg_dma_address(sg);
-}
-
 unsigned int rust_helper_iser_sg_dma_len(struct scatterlist *sg)
 {
 	return sg_dma_len(sg);
@@ -69,20 +59,4 @@ unsigned int rust_helper_iser_sg_dma_len(struct scatterlist *sg)
 struct scatterlist *rust_helper_iser_sg_next(struct scatterlist *sg)
 {
 	return sg_next(sg);
-}
-
-void *rust_helper_iser_sg_virt(struct scatterlist *sg)
-{
-	return sg_virt(sg);
-}
-
-struct page *rust_helper_iser_sg_page(struct scatterlist *sg)
-{
-	return sg_page(sg);
-}
-
-void rust_helper_iser_sg_set_page(struct scatterlist *sg, struct page *page,
-				  unsigned int len, unsigned int offset)
-{
-	sg_set_page(sg, page, len, offset);
 }

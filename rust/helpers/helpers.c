@@ -7,7 +7,6 @@
  * prefix keeps the symbols apart from the kernel's own rust_helper_<name>.
  */
 
-#include "completion.c"
 #include "dma.c"
 #include "ib_verbs.c"
 #include "iscsi.c"

@@ -18,16 +18,6 @@ void rust_helper_iser_spin_unlock_bh(spinlock_t *lock)
 	spin_unlock_bh(lock);
 }
 
-int rust_helper_iser_spin_trylock_bh(spinlock_t *lock)
-{
-	return spin_trylock_bh(lock);
-}
-
-void rust_helper_iser_lockdep_assert_held(spinlock_t *lock)
-{
-	lockdep_assert_held(lock);
-}
-
 unsigned int rust_helper_iser_memalloc_noio_save(void)
 {
 	return memalloc_noio_save();
@@ -36,14 +26,4 @@ unsigned int rust_helper_iser_memalloc_noio_save(void)
 void rust_helper_iser_memalloc_noio_restore(unsigned int flags)
 {
 	memalloc_noio_restore(flags);
-}
-
-void rust_helper_iser_local_bh_disable(void)
-{
-	local_bh_disable();
-}
-
-void rust_helper_iser_local_bh_enable(void)
-{
-	local_bh_enable();
 }

@@ -5,6 +5,7 @@
 use crate::bhs::Bhs;
 use crate::bindings;
 use crate::error::ConnError;
+use crate::failing::Failing;
 use crate::lock::{Back, Frwd};
 use crate::Transport;
 use core::cell::UnsafeCell;
@@ -38,15 +39,14 @@ impl<T: Transport> Bound<T> {
 ///
 /// - `generation` and `bound` are written with both session locks held.
 /// - `bound` is NULL or owns a [`Bound`], whose `tx` is only accessed under `frwd_lock`.
-/// - `pins` is accessed under `frwd_lock`. While it is not zero, the connection is not torn down.
 /// - After `destroy_conn`, `bound` is NULL and no [`ConnRef`] has this `generation`.
 #[repr(C)]
 pub(crate) struct ConnData<T: Transport> {
+    /// First, so that it is found without knowing the transport.
+    failing: Failing,
     bound: *mut Bound<T>,
     /// Changes when a connection is bound and when it is stopped.
     generation: u32,
-    /// How many threads are inside [`ConnRef::fail`].
-    pins: u32,
     /// How often the target broke a rule, on all connections that this was bound to.
     violations: AtomicU32,
 }
@@ -78,6 +78,26 @@ impl<T: Transport> ConnData<T> {
     pub(crate) unsafe fn violations(conn: NonNull<bindings::iscsi_conn>) -> u32 {
         // SAFETY: The data is valid by the safety requirements; the counter is atomic.
         unsafe { (*Self::of(conn)).violations.load(Relaxed) }
+    }
+
+    /// Completes the private data of a new connection.
+    ///
+    /// # Safety
+    ///
+    /// As for `of`; nobody else may know the connection yet.
+    pub(crate) unsafe fn init(conn: NonNull<bindings::iscsi_conn>) {
+        // SAFETY: By the safety requirements.
+        unsafe { Failing::init(addr_of_mut!((*Self::of(conn)).failing), conn) };
+    }
+
+    /// Waits until the workqueue does not know the connection any more. Sleeps.
+    ///
+    /// # Safety
+    ///
+    /// As for `of`; the connection was retired for the last time.
+    pub(crate) unsafe fn flush(conn: NonNull<bindings::iscsi_conn>) {
+        // SAFETY: By the safety requirements; `init` was called when the connection was made.
+        unsafe { Failing::flush(addr_of_mut!((*Self::of(conn)).failing)) };
     }
 
     /// Returns what is bound to a connection, for the callbacks under `frwd_lock`.
@@ -179,7 +199,7 @@ impl<T: Transport> ConnData<T> {
             // SAFETY: The session is valid.
             let frwd = unsafe { Frwd::lock(session) };
             // SAFETY: The lock is held.
-            let pins = unsafe { (*data).pins };
+            let pins = unsafe { (*data).failing.pins };
             drop(frwd);
             if pins == 0 {
                 break;
@@ -358,7 +378,7 @@ impl<T: Transport> ConnRef<T> {
             // SAFETY: The data is valid by the type invariant and the lock held.
             unsafe {
                 let data = ConnData::<T>::of(self.conn);
-                (*data).pins = (*data).pins.wrapping_add(1);
+                (*data).failing.pins = (*data).failing.pins.wrapping_add(1);
                 data
             }
         };
@@ -370,7 +390,7 @@ impl<T: Transport> ConnRef<T> {
         // SAFETY: The session is valid by the type invariant.
         let _frwd = unsafe { Frwd::lock(self.session()) };
         // SAFETY: The data is valid by the type invariant and the lock held.
-        unsafe { (*data).pins = (*data).pins.wrapping_sub(1) };
+        unsafe { (*data).failing.pins = (*data).failing.pins.wrapping_sub(1) };
     }
 
     /// Counts that the target broke a rule. Any context.

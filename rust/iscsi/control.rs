@@ -48,6 +48,7 @@ pub(crate) unsafe fn create<T: Transport>(
     unsafe {
         let conn = (*cls_conn.as_ptr()).dd_data.cast::<bindings::iscsi_conn>();
         (*conn).max_recv_dlength = T::RECV_DATA_SEGMENT;
+        ConnData::<T>::init(NonNull::new_unchecked(conn));
     }
     Some(cls_conn)
 }
@@ -226,8 +227,11 @@ impl<T: Transport> Control<T> {
         // SAFETY: The connection is valid and of this transport.
         drop(unsafe { ConnData::<T>::retire(conn) });
         // ... and none that is still queued.
-        // SAFETY: The connection is valid.
-        unsafe { bindings::cancel_work_sync(addr_of_mut!((*cls_conn).cleanup_work)) };
+        // SAFETY: The connection is valid and of this transport, and was just retired.
+        unsafe {
+            ConnData::<T>::flush(conn);
+            bindings::cancel_work_sync(addr_of_mut!((*cls_conn).cleanup_work));
+        }
 
         // SAFETY: The session is valid and no lock is held; tasks are valid as long as it is,
         // and what they point to is only compared.

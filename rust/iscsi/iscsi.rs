@@ -35,6 +35,7 @@ mod control;
 mod eh;
 mod endpoint;
 mod error;
+mod failing;
 mod lock;
 mod mgmt;
 mod param;

@@ -4,6 +4,7 @@
 
 use crate::bhs::BHS_LEN;
 use crate::bindings;
+use crate::failing;
 use crate::lock::BackBh;
 use crate::task::TaskData;
 use core::marker::PhantomData;
@@ -45,6 +46,14 @@ impl MgmtTask<'_> {
     pub fn itt_index(&self) -> u32 {
         // SAFETY: Valid by the type invariant; constant.
         unsafe { (*self.task.as_ptr()).itt as u32 }
+    }
+
+    /// Tells libiscsi that the connection failed, as soon as the callback that this was passed to
+    /// has returned. More than one call does no harm.
+    pub fn fail_connection(&self) {
+        // SAFETY: By the type invariant the lock is held; libiscsi calls with what is bound
+        // only, and the task's connection is valid.
+        unsafe { failing::fail_soon(NonNull::new_unchecked((*self.task.as_ptr()).conn)) };
     }
 
     /// Returns the header that has to be sent.

@@ -5,6 +5,7 @@
 
 use crate::bhs::{Bhs, BHS_LEN};
 use crate::bindings;
+use crate::failing;
 use core::marker::PhantomData;
 use core::ptr::{addr_of, addr_of_mut, NonNull};
 use iser_bindings::ScatterlistOwner;
@@ -170,6 +171,14 @@ impl Command<'_> {
             // What an earlier command left there.
             0
         }
+    }
+
+    /// Tells libiscsi that the connection failed, as soon as the callback that this was passed to
+    /// has returned. More than one call does no harm.
+    pub fn fail_connection(&self) {
+        // SAFETY: By the type invariant the lock is held; libiscsi calls with what is bound
+        // only, and the task's connection is valid.
+        unsafe { failing::fail_soon(NonNull::new_unchecked((*self.task.as_ptr()).conn)) };
     }
 
     /// Takes a reference on the task, by which the data stays.

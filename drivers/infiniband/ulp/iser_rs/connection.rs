@@ -136,7 +136,7 @@ impl Connection {
                 prepared.map(owner, rdma::Direction::FromDevice)?;
                 let buffer = remote(prepared.register(Access::RemoteWrite)?);
                 fill(prepared.header(), command.bhs(), None, Some(buffer))?;
-                self.post(prepared)
+                self.post(prepared, || command.fail_connection())
             }
             // Data that all go with the command need no region if they fit a send.
             Direction::Write
@@ -147,7 +147,7 @@ impl Connection {
                 prepared.map(owner, rdma::Direction::ToDevice)?;
                 prepared.short_payload(command.imm_count())?;
                 fill(prepared.header(), command.bhs(), None, None)?;
-                self.post(prepared)
+                self.post(prepared, || command.fail_connection())
             }
             Direction::Write => self.send_write(sender, index, tag, command),
             Direction::None => self.send_no_data(sender, index, tag, command),
@@ -165,7 +165,7 @@ impl Connection {
     ) -> Result {
         let mut prepared = sender.prepare(index, tag)?;
         fill(prepared.header(), command.bhs(), None, None)?;
-        self.post(prepared)
+        self.post(prepared, || command.fail_connection())
     }
 
     /// Sends a write, however its data go.
@@ -186,7 +186,7 @@ impl Connection {
         } else {
             expose(&mut prepared, &mut command)?;
         }
-        self.post(prepared)
+        self.post(prepared, || command.fail_connection())
     }
 
     /// Sends a PDU without a SCSI command, or says in the log why not. `frwd_lock` is
@@ -204,8 +204,7 @@ impl Connection {
 
     fn try_send_control(&self, tx: &mut Tx, task: &mut MgmtTask<'_>) -> Result {
         if self.broken.load(Relaxed) {
-            // As if lost on the way: the ping that waits for an answer then fails
-            // the connection, which this context cannot.
+            // As if lost on the way: the connection is being failed.
             return Ok(());
         }
         let tag = wire::initiator_task_tag(task.bhs());
@@ -244,18 +243,20 @@ impl Connection {
         if let Some(unanswered) = task.unanswered() {
             prepared.token(Token(unanswered));
         }
-        self.post(prepared)?;
+        self.post(prepared, || task.fail_connection())?;
         tx.full_feature |= final_login && !task.is_discovery();
         Ok(())
     }
 
+    /// Posts a PDU. `fail` fails the connection.
     #[inline(always)]
-    fn post(&self, prepared: Prepared<'_, Receiver>) -> Result {
+    fn post(&self, prepared: Prepared<'_, Receiver>, fail: impl FnOnce()) -> Result {
         match prepared.post() {
             Ok(()) => Ok(()),
             Err(SendError::NotSent(e)) => Err(e),
             Err(SendError::Partly(e)) => {
                 self.posted_in_part(e);
+                fail();
                 Ok(())
             }
         }
