@@ -137,6 +137,13 @@ pub(crate) fn create<T: Transport>(
         err!("iscsi: cannot set up a session\n");
         return Err(ENOMEM);
     };
+    // SAFETY: Just set up, with `cmds_max` tasks, and without a connection nobody uses them.
+    unsafe {
+        let session = session_of(cls_session).as_ptr();
+        for i in 0..(*session).cmds_max as usize {
+            TaskData::provide_header(*(*session).cmds.add(i));
+        }
+    }
 
     // The session has it now.
     core::mem::forget(host);

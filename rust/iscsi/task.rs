@@ -25,16 +25,15 @@ pub(crate) struct TaskData {
 const _: () = assert!(align_of::<TaskData>() <= align_of::<bindings::iscsi_task>());
 
 impl TaskData {
-    /// Lets the task's header point to the one here.
+    /// Lets the task's header point to the one here, for ever: libiscsi never changes that.
     ///
     /// # Safety
     ///
-    /// `task` must be a task of a session that was set up with our size for its private data;
-    /// `frwd_lock` of the session must be held.
-    #[inline]
+    /// `task` must be a task of a session that was set up with our size for its private data and
+    /// that nobody else uses yet.
     pub(crate) unsafe fn provide_header(task: *mut bindings::iscsi_task) {
-        // SAFETY: The private data is a `TaskData` by the safety requirements, and the lock
-        // gives us the task.
+        // SAFETY: The private data is a `TaskData` by the safety requirements, and the task
+        // ours.
         unsafe {
             let data = (*task).dd_data.cast::<TaskData>();
             (*task).hdr = addr_of_mut!((*data).bhs).cast();
@@ -46,7 +45,10 @@ impl TaskData {
     ///
     /// # Safety
     ///
-    /// As for [`TaskData::provide_header`], and `frwd_lock` must be held during `'a`.
+    /// `task` must be a task of a session that [`create`] made, whose `frwd_lock` must be held
+    /// during `'a`.
+    ///
+    /// [`create`]: crate::session::create
     #[inline]
     pub(crate) unsafe fn bhs<'a>(task: NonNull<bindings::iscsi_task>) -> &'a [u8; BHS_LEN] {
         // SAFETY: The private data is a `TaskData`. The header is only written under the lock.

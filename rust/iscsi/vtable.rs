@@ -12,7 +12,6 @@ use crate::eh;
 use crate::registration::Registration;
 use crate::session;
 use crate::stats::Stats;
-use crate::task::TaskData;
 use crate::{Command, HostParam, MgmtTask, Param, SocketAddr, Transport};
 use core::ptr::{self, NonNull};
 use kernel::ffi::{c_char, c_int, c_uint};
@@ -71,9 +70,9 @@ pub(crate) fn transport<T: Transport>(module: &ThisModule) -> bindings::iscsi_tr
         set_param: Some(set_param::<T>),
         get_conn_param: Some(bindings::iscsi_conn_get_param),
         get_stats: Some(get_stats::<T>),
-        // Tasks. There is nothing to initialise: `init_task` stays empty.
+        // Tasks. `init_task` and `alloc_pdu` stay empty: tasks are complete from the creation of
+        // their session on.
         send_pdu: Some(bindings::iscsi_conn_send_pdu),
-        alloc_pdu: Some(alloc_pdu),
         xmit_task: Some(xmit_task::<T>),
         cleanup_task: Some(cleanup_task),
         check_protection: Some(check_protection),
@@ -370,18 +369,6 @@ unsafe extern "C" fn get_stats<T: Transport>(
         )
     };
     control.stats(&mut stats);
-}
-
-/// Gives a task memory for its header. From `iscsi_queuecommand`, or where libiscsi or user space
-/// sends a PDU; under `frwd_lock`, must not sleep.
-///
-/// # Safety
-///
-/// To be called by libiscsi only, with a task of a session that [`session::create`] made.
-unsafe extern "C" fn alloc_pdu(task: *mut bindings::iscsi_task, _opcode: u8) -> c_int {
-    // SAFETY: By the safety requirements.
-    unsafe { TaskData::provide_header(task) };
-    0
 }
 
 /// Sends a task. From `iscsi_queuecommand`, or where libiscsi or user space sends a PDU; under

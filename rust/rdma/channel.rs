@@ -99,8 +99,11 @@ impl<C: ChannelOps> Received<'_, C> {
         if slot.tag.load(Ordering::Relaxed) != tag {
             return Err(Violation::UnknownCommand);
         }
-        let rkey = slot.rkey.load(Ordering::Relaxed);
-        let action = slot.try_update(|state| state.on_response(self.invalidated, rkey))?;
+        // The key is read behind the state that goes with it: the slot may have got a new
+        // command since the tag was compared, and a response to the old one proves nothing.
+        let action = slot.try_update(|state| {
+            state.on_response(self.invalidated, slot.rkey.load(Ordering::Relaxed))
+        })?;
         if action == Action::Release {
             // SAFETY: As `update` has told us. The channel is not drained before this
             // callback returns.

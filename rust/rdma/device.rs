@@ -20,6 +20,8 @@ pub struct DeviceCaps {
     pub fast_registration: bool,
     /// A region may have gaps between its entries (`IBK_SG_GAPS_REG`).
     pub sg_gaps: bool,
+    /// What a completion says that the peer has invalidated, was a valid key.
+    pub checks_invalidation: bool,
 }
 
 impl DeviceCaps {
@@ -43,6 +45,9 @@ impl DeviceCaps {
             sg_gaps: attrs.kernel_cap_flags
                 & u64::from(bindings::ib_kernel_cap_flags_IBK_SG_GAPS_REG)
                 != 0,
+            // siw, for one, takes any key of a region, also the one that comes next.
+            // SAFETY: As above.
+            checks_invalidation: unsafe { (*dev).node_type } != bindings::RDMA_NODE_RNIC as u8,
         }
     }
 }

@@ -267,11 +267,12 @@ impl SgMapping {
 
     /// The first `len` bytes, by the local key `lkey`, if one segment holds them.
     #[inline(always)]
+    #[allow(clippy::useless_conversion)] // `dma_addr_t` is shorter on some machines
     pub(crate) fn first_sge(&self, len: u32, lkey: u32) -> Option<bindings::ib_sge> {
         // SAFETY: The list has a mapped segment.
         let (addr, seg) = unsafe { ((*self.sgl).dma_address, dma_len(self.sgl)) };
         (len <= seg).then_some(bindings::ib_sge {
-            addr,
+            addr: addr.into(),
             length: len,
             lkey,
         })
@@ -279,6 +280,7 @@ impl SgMapping {
 
     /// Fills `sges` with the first `len` bytes, by the local key `lkey`. Returns
     /// how many entries that took, or `None` if they do not suffice.
+    #[allow(clippy::useless_conversion)] // as above
     pub(crate) fn fill_sges(
         &self,
         sges: &mut [bindings::ib_sge],
@@ -293,7 +295,7 @@ impl SgMapping {
             let (addr, seg) = unsafe { ((*sg).dma_address, dma_len(sg)) };
             let take = seg.min(left);
             *sge = bindings::ib_sge {
-                addr,
+                addr: addr.into(),
                 length: take,
                 lkey,
             };

@@ -312,7 +312,9 @@ impl<C: ChannelOps> Prepared<'_, C> {
 
         // The slot owns everything before the device can complete any of it. A response
         // that the peer has made up must neither get an invalidation in front of the
-        // registration nor find nothing to wait for: posting counts as a send.
+        // registration nor find nothing to wait for: posting counts as a send. A guarded
+        // send without a registration needs no such thing: its completion comes later anyway,
+        // and there is no key.
         let counted = registered || !guarded;
         let mut state = *fresh;
         let _ = state.posted(registered, u16::from(counted) + u16::from(guarded));

@@ -196,7 +196,8 @@ impl<H: Handler> Qp<H> {
     ///
     /// # Errors
     ///
-    /// What the provider returns, and the first request that was not posted.
+    /// What the provider returns, and the first request that was not posted, or null if it
+    /// does not say.
     ///
     /// # Safety
     ///
@@ -207,7 +208,8 @@ impl<H: Handler> Qp<H> {
         &self,
         first: *const bindings::ib_send_wr,
     ) -> core::result::Result<(), (Error, *const bindings::ib_send_wr)> {
-        let mut bad = first;
+        // A provider that does not say what was posted may have posted anything.
+        let mut bad = core::ptr::null();
         // SAFETY: By the type invariant the queue pair is valid; the provider copies the
         // requests, and they are valid by the contract.
         let ret = unsafe {

@@ -37,9 +37,10 @@ const BATCH: u32 = 8;
 ///
 /// # Invariants
 ///
-/// `mem` is `len` bytes, mapped at `addr` for the channel's life. While `state` is
-/// `POSTED`, the queue pair has exactly one receive request with it, or the batch has
-/// it. Whoever has set that state has `wr` and `sge` until the request is posted.
+/// `mem` is `len` bytes, mapped at `addr` for the channel's life. The queue pair and the
+/// batch together have at most one receive request with it, and only while `state` is
+/// `POSTED`. The completion that has set that state has `wr` until the batch is posted; all
+/// else of the request is constant.
 pub(crate) struct RecvBuffer {
     pub(crate) cqe: Opaque<bindings::ib_cqe>,
     mem: NonNull<u8>,
@@ -92,11 +93,13 @@ impl RecvBuffer {
         if posted.is_err() {
             return Ok(());
         }
-        // SAFETY: We have set the state, and `qp` is valid by the contract. The request
-        // is copied; the buffer stays mapped for the channel's life.
+        // SAFETY: We have set the state, and `qp` is valid by the contract. The buffer stays
+        // mapped for the channel's life. The provider gets a copy of the request: it reads the
+        // link when the buffer may already have completed, and gone into the batch.
         let ret = unsafe {
-            (*self.wr.get()).next = core::ptr::null_mut();
-            bindings::ib_post_recv(qp, self.wr.get(), core::ptr::null_mut())
+            let mut wr = *self.wr.get();
+            wr.next = core::ptr::null_mut();
+            bindings::ib_post_recv(qp, &raw const wr, core::ptr::null_mut())
         };
         if ret != 0 {
             self.state.store(IDLE, Relaxed);

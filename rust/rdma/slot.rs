@@ -36,7 +36,8 @@ pub(crate) type Done = unsafe extern "C" fn(*mut bindings::ib_cq, *mut bindings:
 /// - `header` and `header_addr` are a part of the channel's header pool that no
 ///   other slot has.
 /// - `region` is accessed by the sender alone, from claiming the slot until posting.
-/// - `requests` is accessed by the sender alone. Its pointers point into this slot.
+/// - `requests` is accessed by the sender alone. From [`Slot::place`] on, its links and
+///   entries are in this slot, or null, or, while a command is posted, in the follow-up sends.
 /// - `owned` is accessed by the sender from claiming the slot until `state` says that
 ///   the command is posted; then by whoever `state` tells to release it, which it
 ///   does once, until that one has vacated the slot; and by whoever has drained the
@@ -162,7 +163,7 @@ impl<C: ChannelOps> Slot<C> {
     pub(crate) unsafe fn claim(&self, fresh: SlotState) -> bool {
         let old = self.state.load(Acquire);
         if SlotState::from_raw(old).is_vacant() {
-            // No event changes this state any more.
+            // What an event may still change in this state has no effect.
             self.state.store(fresh.to_raw(), Relaxed);
             return true;
         }
@@ -278,7 +279,7 @@ impl<C: ChannelOps> Slot<C> {
     pub(crate) unsafe fn release(&self) -> Owned<C> {
         // SAFETY: By the type invariant and the contract.
         let owned = unsafe { self.take_owned() };
-        // Events change nothing that matters in this state.
+        // An event that comes between these lines is lost: the answer to all is "nothing".
         let mut state = SlotState::from_raw(self.state.load(Relaxed));
         state.vacate();
         self.state.store(state.to_raw(), Release);

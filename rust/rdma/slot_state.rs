@@ -79,8 +79,8 @@ impl SlotState {
     ///
     /// This comes *before* posting, because completions and even the response may be handled
     /// before the call that posts returns. A response may be forged before the command was sent: the
-    /// LOCAL_INV that answers it must not overtake the registration in the chain. So posting counts
-    /// as one more send, which has completed when the call has returned.
+    /// LOCAL_INV that answers it must not overtake the registration in the chain. So posting may
+    /// count as one more send, which has completed when the call has returned.
     ///
     /// `key_valid` says that the chain makes the command's key valid; `guarded_sends` is the number
     /// of completions of sends that will be reported, posting included.

@@ -25,6 +25,8 @@
 mod cm_data;
 #[path = "../../../rust/modparam/number.rs"]
 mod number;
+#[path = "../../../drivers/infiniband/ulp/iser_rs/opcode.rs"]
+mod opcode;
 #[path = "../../../rust/rdma/response.rs"]
 pub mod response;
 #[path = "../../../rust/rdma/send_queue.rs"]

@@ -24,7 +24,10 @@ enum Event {
     /// A chain: whether it makes the key valid, and how many guarded sends it has.
     Post(bool, u16),
     Response(Option<u32>),
+    /// The subtraction; what follows it may come much later.
     SendDone,
+    /// What follows: once for each [`Event::SendDone`] that asks for it, and more does no harm.
+    Settle,
     Invalidated,
     Abort,
     Drained,
@@ -110,7 +113,11 @@ impl Model {
                 }
                 self.response = true;
             }
-            Event::SendDone => self.sends -= 1,
+            Event::SendDone => {
+                self.sends -= 1;
+                return Ok(Some(Action::Wait));
+            }
+            Event::Settle => (),
             Event::Invalidated if self.key == Key::Invalidating => self.key = Key::Dead,
             Event::Invalidated => (),
             Event::Abort => self.aborted = true,
@@ -131,7 +138,11 @@ fn report(state: &mut SlotState, event: Event) -> Result<Option<Action>, &'stati
     match event {
         Event::Post(key, sends) => state.posted(key, sends).map(|()| None).map_err(|_| "late"),
         Event::Response(key) => state.on_response(key, OWN).map(Some).map_err(name),
-        Event::SendDone => Ok(Some(state.on_send_done())),
+        Event::SendDone => {
+            *state = SlotState::from_raw(state.to_raw().wrapping_sub(SlotState::ONE_SEND));
+            Ok(Some(Action::Wait))
+        }
+        Event::Settle => Ok(Some(state.settle())),
         Event::Invalidated => Ok(Some(state.on_invalidated())),
         Event::Abort => Ok(Some(state.on_abort())),
         Event::Drained => Ok(Some(state.on_drained())),
@@ -176,9 +187,13 @@ fn explore(state: SlotState, model: Model, pending: &[Event]) -> u64 {
         }
         let (mut state, mut model) = (state, model);
         let inv_before = model.key == Key::Invalidating;
+        let settles = matches!(event, Event::SendDone) && state.send_settles();
         step(&mut state, &mut model, event);
         let mut rest = pending.to_vec();
         rest.swap_remove(at);
+        if settles {
+            rest.push(Event::Settle);
+        }
         if model.key == Key::Invalidating && !inv_before {
             rest.push(Event::Invalidated);
         }
@@ -236,6 +251,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Response(Some(OWN))),
         1 => Just(Event::Response(Some(FOREIGN))),
         3 => Just(Event::SendDone),
+        1 => Just(Event::Settle),
         2 => Just(Event::Invalidated),
         1 => Just(Event::Abort),
         1 => Just(Event::Drained),
@@ -261,6 +277,20 @@ proptest! {
         step(&mut state, &mut model, Event::Abort);
         prop_assert_eq!(model.releases, 1);
     }
+}
+
+#[test]
+fn a_completion_too_many_leaves_the_memory_to_the_drain() {
+    let mut state = SlotState::new(true);
+    assert!(state.posted(true, 1).is_ok());
+    for _ in 0..2 {
+        assert!(!state.send_settles());
+        state = SlotState::from_raw(state.to_raw().wrapping_sub(SlotState::ONE_SEND));
+    }
+    assert_eq!(state.on_response(Some(OWN), OWN), Ok(Action::Wait));
+    assert_eq!(state.settle(), Action::Wait);
+    assert_eq!(state.on_abort(), Action::Wait);
+    assert_eq!(state.on_drained(), Action::Release);
 }
 
 #[test]

@@ -11,7 +11,10 @@ use crate::{
 };
 use iscsi::ConnError;
 use kernel::{fmt, prelude::*, sync::ArcBorrow};
-use rdma::cm::{ConnectParams, Event, EventKind, Handler, Id};
+use rdma::{
+    cm::{ConnectParams, Event, EventKind, Handler, Id},
+    qp::Qp,
+};
 
 /// RDMA Reads that we have outstanding: none, but some targets want one.
 const INITIATOR_DEPTH: u8 = 1;
@@ -68,7 +71,7 @@ impl Endpoint {
                 io.max_sectors
             );
         }
-        let request = REQUEST.encode();
+        let request = request(&qp).encode();
         let params = ConnectParams {
             private_data: &request,
             responder_resources: qp.caps().max_qp_rd_atom.min(u8::MAX.into()) as u8,
@@ -86,7 +89,10 @@ impl Endpoint {
     fn established(&self, event: &Event<'_, Self>) {
         let mut inner = self.inner.lock();
         let answer = cm_data::parse_response(event.private_data());
-        inner.remote_invalidation = REQUEST.negotiate(answer);
+        inner.remote_invalidation = inner
+            .qp
+            .as_ref()
+            .is_some_and(|qp| request(qp).negotiate(answer));
         let kind = if inner.remote_invalidation {
             "remote"
         } else {
@@ -161,6 +167,8 @@ impl Endpoint {
         let conn = {
             let mut inner = self.inner.lock();
             inner.error = ENODEV;
+            // No event can tell us while this one is handled.
+            inner.farewell = Farewell::Gone;
             if !inner.machine.state().is_ending() {
                 iscsi::notice!("{}: the RDMA device is being removed\n", self.portal);
             }
@@ -173,10 +181,13 @@ impl Endpoint {
     }
 }
 
-/// What we say in a connection request.
-const REQUEST: cm_data::Request = cm_data::Request {
-    remote_invalidation: true,
-};
+/// What we say in a connection request. A key counts as dead when the target has invalidated it, so
+/// the device has to look at what it invalidates.
+fn request(qp: &Qp<Endpoint>) -> cm_data::Request {
+    cm_data::Request {
+        remote_invalidation: qp.caps().checks_invalidation,
+    }
+}
 
 impl Handler for Endpoint {
     fn event(id: ArcBorrow<'_, Id<Self>>, event: &Event<'_, Self>) {

@@ -21,6 +21,7 @@ mod connection;
 mod display;
 mod endpoint;
 mod events;
+mod opcode;
 mod params;
 mod receive;
 mod sizes;

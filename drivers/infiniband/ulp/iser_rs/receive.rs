@@ -6,9 +6,10 @@
 //! connection, with one message and one counter; libiscsi then recovers.
 
 use crate::{
+    opcode::Opcode,
     transport::Iser,
     violation::Violation,
-    wire::{self, Opcode, BHS_LEN},
+    wire::{self, BHS_LEN},
 };
 use iscsi::{Bhs, CommandRef, ConnError, ConnRef, SocketAddr, Unanswered};
 // The kernel's own are calls of C.
@@ -89,7 +90,8 @@ impl Receiver {
         large: bool,
     ) -> Result<Next, Breach> {
         if opcode == Opcode::LogoutResponse {
-            // Before user space learns of it, and disconnects.
+            // Before user space learns of it, and disconnects. Of a response that libiscsi
+            // refuses, the connection ends anyway.
             self.logged_out.store(true, Relaxed);
         }
         self.complete_copy(bhs, data).map_err(Breach::Iscsi)?;

@@ -6,7 +6,7 @@
 //! of an iSCSI PDU (RFC 7143, section 11.2.1) and its data segment. Everything else in a PDU is
 //! the business of libiscsi.
 
-use crate::violation::Violation;
+use crate::{opcode::Opcode, violation::Violation};
 
 /// Length of the iSER header.
 pub(crate) const ISER_HEADER_LEN: usize = 28;
@@ -33,8 +33,6 @@ const ISER_RSV: u8 = 0x04;
 
 const OPCODE_MASK: u8 = 0x3f;
 const OPCODE_LOGIN_REQUEST: u8 = 0x03;
-const OPCODE_SCSI_DATA_IN: u8 = 0x25;
-const OPCODE_R2T: u8 = 0x31;
 
 /// Transit bit of a login PDU (RFC 7143, section 11.12.1).
 const LOGIN_TRANSIT: u8 = 0x80;
@@ -84,50 +82,6 @@ pub(crate) fn encode_header(
     out[8..16].copy_from_slice(&write.addr.to_be_bytes());
     out[16..20].copy_from_slice(&read.rkey.to_be_bytes());
     out[20..28].copy_from_slice(&read.addr.to_be_bytes());
-}
-
-/// The opcodes that a target sends in control-type PDUs (RFC 7145, section 7.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Opcode {
-    /// NOP-In.
-    NopIn = 0x20,
-    /// SCSI Response.
-    ScsiResponse = 0x21,
-    /// Task Management Function Response.
-    TaskManagementResponse = 0x22,
-    /// Login Response.
-    LoginResponse = 0x23,
-    /// Text Response.
-    TextResponse = 0x24,
-    /// Logout Response.
-    LogoutResponse = 0x26,
-    /// Asynchronous Message.
-    AsyncMessage = 0x32,
-    /// Reject.
-    Reject = 0x3f,
-}
-
-impl Opcode {
-    const fn parse(opcode: u8) -> Result<Self, Violation> {
-        Ok(match opcode {
-            0x20 => Self::NopIn,
-            0x21 => Self::ScsiResponse,
-            0x22 => Self::TaskManagementResponse,
-            0x23 => Self::LoginResponse,
-            0x24 => Self::TextResponse,
-            0x26 => Self::LogoutResponse,
-            0x32 => Self::AsyncMessage,
-            0x3f => Self::Reject,
-            OPCODE_SCSI_DATA_IN | OPCODE_R2T => return Err(Violation::DataTypePdu { opcode }),
-            _ => return Err(Violation::Opcode { opcode }),
-        })
-    }
-
-    /// Whether a PDU of this kind always answers a request and so names its task.
-    #[inline]
-    const fn answers_a_task(self) -> bool {
-        !matches!(self, Self::NopIn | Self::AsyncMessage | Self::Reject)
-    }
 }
 
 /// A message of the target that has passed every check that needs no state.
