@@ -6,7 +6,9 @@ iSER does not work), so it cannot run beside LIO on the same addresses. It
 refuses an iSER login unless an initiator's name is bound besides ALL. And it
 hangs up on an initiator whose first request comes before it has seen the
 completion of its own login response ("non-login pdu during login phase"):
-discover with `attempts`, since neither driver can help that.
+discover with `attempts`, since neither driver can help that. In the several
+rounds of a login with CHAP the same may crash it: a segmentation fault at the same
+instruction with either driver, the more often the busier the machine is.
 """
 
 from __future__ import annotations

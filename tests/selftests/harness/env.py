@@ -244,16 +244,25 @@ class Env:
         initiator.forget(node)
 
     def _login(self, node: Node, values: Mapping[str, object] | None, chap: Chap | None) -> Session:
-        """Log in; once more if tgt has hung up, as it does at times."""
+        """Log in; once more if tgt has hung up or crashed, as it does at times."""
         self._tgt_log = os.path.getsize(TGT_LOG) if os.path.exists(TGT_LOG) else 0
         for _ in range(2):
             try:
                 return initiator.login(node, values, chap)
             except LabError:
-                if not self._tgt_hung_up():
+                if not self.tgt_revived(chap) and not self._tgt_hung_up():
                     raise
                 run("iscsiadm", *initiator.of(node), "--logout", check=False)
         return initiator.login(node, values, chap)
+
+    def tgt_revived(self, chap: Chap | None) -> bool:
+        """Whether tgt has crashed in a login with CHAP, and is there again; see lab.guest.tgt."""
+        if not chap or not isinstance(self._target, tgt.Target) or self._target.alive():
+            return False
+        print("# tgtd has crashed in the login: once more, with a new one", flush=True)
+        self._target.down()
+        self._target.up()
+        return True
 
     def _tgt_hung_up(self) -> bool:
         """Whether tgt has taken a request for one that came too early; see lab.guest.tgt."""
@@ -263,16 +272,15 @@ class Env:
             log.seek(self._tgt_log)
             return TGT_TOO_EARLY in log.read()
 
-    def tgt_has_crashed(self) -> bool:
-        """Whether the target is tgt, and its process has ended."""
-        return isinstance(self._target, tgt.Target) and not self._target.alive()
-
     def refused(self, node: Node, values: Mapping[str, object] | None = None,
                 chap: Chap | None = None) -> str:
         """Log in where that must fail; return what iscsiadm said."""
         try:
             session = initiator.login(node, {**ONE_TRY, **(values or {})}, chap)
         except LabError as exc:
+            if self.tgt_revived(chap):
+                run("iscsiadm", *initiator.of(node), "--logout", check=False)
+                return self.refused(node, values, chap)
             equal("sessions after the refused login", initiator.sessions(), [])
             return str(exc)
         raise Failure(f"the login succeeded: session {session.sid}")
