@@ -38,6 +38,11 @@ def complaints(rows: Iterable[str], excused: Table) -> list[Report]:
     return kreport.judge(kreport.reports(rows), excused)[0]
 
 
+def excused(rows: Iterable[str], table: Table) -> list[Report]:
+    """The reports that are on a list; a result names them all the same."""
+    return kreport.judge(kreport.reports(rows), table)[1]
+
+
 def connection_errors(rows: Iterable[str]) -> list[str]:
     """The lines by which libiscsi says that a connection was lost."""
     return [row for row in rows if CONNECTION_ERROR.search(row)]

@@ -48,6 +48,8 @@ class ComplaintsTest(unittest.TestCase):
 
     def test_excused(self) -> None:
         self.assertEqual(kernlog.complaints(REPORT, self.table(ENTRY)), [])
+        self.assertEqual(len(kernlog.excused([GOOD, *REPORT], self.table(ENTRY))), 1)
+        self.assertEqual(kernlog.excused(REPORT, {}), [])
         other = [r.replace("process_one_work", "another") for r in REPORT]
         self.assertEqual(len(kernlog.complaints(other, self.table(ENTRY))), 1)
         later = [*REPORT, "[  358.100000] BUG: something else"]
