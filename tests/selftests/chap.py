@@ -16,7 +16,7 @@ MUTUAL = Chap("user", "secret-of-user", "target", "secret-of-target")
 LOGIN = {"lio": AFTER_A_REFUSAL, "tgt": {"node.session.initial_login_retry_max": 1}}
 # What iscsiadm says. LIO hangs up right after it has posted the response that refuses the
 # login, which then is sent or is not, with either driver.
-DENIED = {"lio": ("authorization failure", "PDU timed out"), "tgt": ("authorization failure",)}
+DENIED = {"lio": ("authorization failure", "timed out"), "tgt": ("authorization failure",)}
 # Its words for a target that cannot prove itself.
 BROKEN_OFF = dict.fromkeys(("lio", "tgt"), ("non-retryable iSCSI login failure",))
 
