@@ -4,7 +4,7 @@
 
 use crate::{
     cm_data,
-    endpoint::{Endpoint, EndpointId, Farewell, Inner, RESOLVE_TIMEOUT_MS},
+    endpoint::{Bound, Endpoint, EndpointId, Farewell, Inner, RESOLVE_TIMEOUT_MS},
     params,
     sizes::{self, IoSize},
     state::ConnState,
@@ -141,7 +141,10 @@ impl Endpoint {
             self.changed.notify_all();
             return;
         }
-        iscsi::notice!("{}: connection lost: {what}\n", self.portal);
+        let failed = |bound: &Bound| bound.channel.ops().has_failed();
+        if !inner.bound.as_ref().is_some_and(failed) {
+            iscsi::notice!("{}: connection lost: {what}\n", self.portal);
+        }
         if let Some(bound) = &inner.bound {
             bound.channel.close();
         }

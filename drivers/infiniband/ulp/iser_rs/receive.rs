@@ -51,6 +51,11 @@ impl Receiver {
         }
     }
 
+    /// Whether the connection has failed, which the log has been told.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Relaxed)
+    }
+
     /// Whether the target has answered a Logout Request.
     pub(crate) fn logged_out(&self) -> bool {
         self.logged_out.load(Relaxed)
