@@ -17,7 +17,7 @@
 #:   bench            measure against the C driver; QUICK=1 takes minutes
 #:   check-debug      sessions, resets and losses on a kernel with KASAN, lockdep and others
 #:   kunit            the module's KUnit suites, on that kernel (it is built once: 15 minutes)
-#:   hostile          a target that breaks the rules, about 150 ways; ARGS=--help
+#:   hostile          a target that breaks the rules in about 270 ways; ARGS=--help
 #:   lint             formats, clippy, checkpatch, shellcheck, licence headers, Python
 #:   rustfmt          format the Rust code
 #:   rustfmtcheck     only say what is not formatted

@@ -118,7 +118,7 @@ class Suite:
 
     def hostile(self) -> None:
         """A target that breaks the rules."""
-        self.program("hostile", [LAB, "hostile"], KtapReader(), 5400)
+        self.program("hostile", [LAB, "hostile"], KtapReader(), 4 * 3600)
 
     def demo(self) -> None:
         """The way of a newcomer, from loading the module to unloading it."""

@@ -15,19 +15,18 @@ from harness.case import case
 from harness.env import Env
 
 WITHOUT = "none 4:c0000000"
-REFUSED = r"^trespass refused"
-LATE = r"^late refused"
+LATE, TRESPASS = "late", "trespass"
 
 ORDER = {
     "without_data": Row("read nodata", end=LIVES, good=True),
     "write_without_fetching": Row("write nodata", end=LIVES, good=True, io="large"),
-    "response_first": Row("read early", LOST, says=LATE),
-    "response_between": Row("read between", LOST, says=LATE),
-    "response_first_for_a_write": Row("write early", LOST, io="large", says=LATE),
-    "response_between_for_a_write": Row("write between", LOST, io="large", says=LATE),
-    "once_more_after_the_response": Row("read late=0", LOST, says=LATE),
-    "a_second_after_the_response": Row("read late=1000", LOST, says=LATE),
-    "write_fetched_after_the_response": Row("write late=300", LOST, io="large", says=LATE),
+    "response_first": Row("read early", LOST, refuses=LATE),
+    "response_between": Row("read between", LOST, refuses=LATE),
+    "response_first_for_a_write": Row("write early", LOST, io="large", refuses=LATE),
+    "response_between_for_a_write": Row("write between", LOST, io="large", refuses=LATE),
+    "once_more_after_the_response": Row("read late=0", LOST, refuses=LATE),
+    "a_second_after_the_response": Row("read late=1000", LOST, refuses=LATE, settle=2),
+    "write_fetched_after_the_response": Row("write late=300", LOST, io="large", refuses=LATE, settle=1),
 }
 
 
@@ -38,8 +37,8 @@ def order(env: Env, row: Row) -> None:
 
 
 KEPT = {
-    "once_more_after_the_response": Row("read late=500", LOST, says=LATE, mode=WITHOUT),
-    "write_fetched_after_the_response": Row("write late=500", LOST, io="large", says=LATE, mode=WITHOUT),
+    "once_more_after_the_response": Row("read late=500", LOST, refuses=LATE, mode=WITHOUT, settle=1.5),
+    "write_fetched_after_the_response": Row("write late=500", LOST, io="large", refuses=LATE, mode=WITHOUT, settle=1.5),
 }
 
 
@@ -51,7 +50,7 @@ def key_kept(env: Env, row: Row) -> None:
 
 OUTSIDE = {
     f"{io}_{where}": Row(f"{'read' if io == 'read' else 'write'} outside={where}", LOST, io=io,
-                         says=REFUSED)
+                         refuses=TRESPASS)
     for io in ("read", "large") for where in ("before", "behind", "across", "far", "key", "direction")
 }
 

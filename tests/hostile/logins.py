@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """Connections and logins that go wrong: each fails or succeeds within its time, and leaves nothing."""
 
+import re
 import sys
 import time
 
-from hostile.rows import GOOD, Scene, ours, scene
-from hostile.simulator import Simulator
-from harness import leftover, program, sgio
+from hostile.rows import good_login, ours, scene, simulator
+from harness import leftover, program
 from harness.case import case, check, equal
 from harness.env import Env
 from lab.guest import initiator, kernlog
@@ -29,22 +29,9 @@ def private_data(env: Env, action: str) -> None:
         stage.works()
 
 
-def good_login(env: Env, sim: Simulator) -> None:
-    """The driver can still log in, and everything works."""
-    sim.order("rules")
-    sim.order(f"mode {GOOD}")
-    with env.session(may_drop=True) as session, sgio.Device(session.disks()[0]) as device:
-        stage = Scene(env, sim, session, device)
-        device.settle()
-        stage.fill()
-        stage.works()
-
-
 def fails(env: Env, rule: str, pattern: str = "", limit: float = 45) -> None:
     """A login fails within its time; nothing is left; the next one succeeds."""
-    sim = env.serve(Simulator())
-    assert isinstance(sim, Simulator)
-    sim.order(f"mode {GOOD}")
+    sim = simulator(env)
     sim.order(f"rules {rule}")
     node = env.node()
     before = kernlog.mark("login")
@@ -64,7 +51,6 @@ def fails(env: Env, rule: str, pattern: str = "", limit: float = 45) -> None:
     equal("references to the module", env.driver.users(), 0)
     found = ours(kernlog.since(before))
     if env.driver.kind == "rust" and pattern:
-        import re
         check(any(re.search(pattern, row) for row in found),
               f"the driver should log something like `{pattern}`, and logs: {found}")
     good_login(env, sim)
@@ -171,10 +157,7 @@ LOGOUTS = {
 @case(limit=180, each=LOGOUTS)
 def logout(env: Env, rule: str) -> None:
     """A logout that is answered oddly or not at all ends the session all the same."""
-    sim = env.serve(Simulator())
-    assert isinstance(sim, Simulator)
-    sim.order("rules")
-    sim.order(f"mode {GOOD}")
+    sim = simulator(env)
     node = env.node()
     session = initiator.login(node)
     session.wait_disks()
@@ -210,9 +193,7 @@ DISCOVERIES = {
 @case(limit=240, each=DISCOVERIES)
 def discovery(env: Env, rule: str) -> None:
     """A discovery that goes wrong ends, and a good one finds the target."""
-    sim = env.serve(Simulator())
-    assert isinstance(sim, Simulator)
-    sim.order(f"mode {GOOD}")
+    sim = simulator(env)
     sim.order(f"rules {rule}")
     run("timeout", "-k", "5", "40", "iscsiadm", "-m", "discovery", "-t", "sendtargets", "-p",
         env.portal(), "-I", "iser", "-o", "nonpersistent", check=False, timeout=60)

@@ -5,7 +5,7 @@
 import sys
 import threading
 
-from hostile.rows import LIVES, LOST, Row, judge_log, run, scene, violation
+from hostile.rows import LIVES, LOST, REFUSED, Row, judge_log, run, scene, violation
 from harness import program, sgio
 from harness.case import case, check
 from harness.env import Env
@@ -117,7 +117,7 @@ def after_an_abort(env: Env) -> None:
         stage.recovered(told)
         stage.sim.order("rules")
         stage.works()
-        judge_log(env, kernlog.since(before), UNKNOWN)
+        judge_log(env, kernlog.since(before), f"{UNKNOWN}|{REFUSED}")
 
 
 ABORTS = {f"response_{code}": f"bhs.2={code:02x}" for code in (1, 2, 3, 4, 5, 6, 255)} | {

@@ -6,13 +6,15 @@ import sys
 import threading
 import time
 
-from hostile.rows import LIVES, Row, run, scene, violation
+from hostile.rows import LIVES, Row, Scene, good_login, run, scene, simulator, violation
 from harness import kernlog as judge
-from harness import program, sgio
-from harness.case import case, check
+from harness import leftover, program, sgio
+from harness.case import Failure, case, check
 from harness.env import Env
-from lab.guest import kernlog
+from lab.guest import initiator, kernlog, system
+from lab.guest.system import wait_for
 
+MANY = 500
 FLOODS = {
     # More than the buffers set aside for them, and than all buffers.
     "17_nops": Row("read flood=nop:0:17", end=LIVES, good=True),
@@ -37,7 +39,6 @@ STORMS = {
     "async_logout": "flood=async:1:1",
     "async_drop": "flood=async:2:1",
     "async_drop_all": "flood=async:3:1",
-    "async_logout_300": "flood=async:1:300",
     "rejects_of_every_reason": "flood=reject:12:1 flood=reject:4:1 flood=reject:9:1 flood=reject:255:1",
 }
 
@@ -53,6 +54,25 @@ def storm(env: Env, action: str) -> None:
         stage.sim.order("rules")
         stage.usable()
         stage.works()
+
+
+@case(limit=180)
+def storm_of_async_logouts(env: Env) -> None:
+    """More requests to log out than iscsid takes: it gives the session up, and a logout ends it."""
+    sim = simulator(env)
+    node = env.node()
+    session = initiator.login(node)
+    path = session.wait_disks()[0]
+    sim.order("rules read flood=async:1:300")
+    told = sim.mark()
+    system.run("dd", f"if={path}", "of=/dev/null", "bs=4k", "count=1", "iflag=direct", check=False)
+    sim.wait("fired", told)
+    sim.order("rules")
+    wait_for("the end of the session", lambda: system.run(
+        "iscsiadm", *initiator.of(node), "--logout", check=False, timeout=60) and not initiator.sessions(),
+        90, pause=1)
+    env.expect_gone(leftover.of_sessions)
+    good_login(env, sim)
 
 
 STAT = {f"by_{label}": Row(f"read stat={by}", end=LIVES, good=True)
@@ -91,17 +111,28 @@ def window(env: Env, action: str) -> None:
         stage.works()
 
 
-@case(limit=120)
+def use_up(stage: Scene, done: threading.Event) -> int:
+    """Send commands until one has to wait for the window, and let it; how many did not wait."""
+    count = 0
+    while count < MANY:
+        began = time.monotonic()
+        reply = stage.device.execute(sgio.test_unit_ready(), timeout=60)
+        if not reply.good or time.monotonic() - began > 1.5:
+            done.set()
+            return count
+        count += 1
+    raise Failure(f"{MANY} commands went through a window of 64")
+
+
+@case(limit=150)
 def window_closes_and_opens(env: Env) -> None:
-    """A closed window holds a command back, until a ping is answered with a new one."""
+    """MaxCmdSN does not grow: the window closes, until a ping is answered with a larger one."""
     with scene(env) as stage:
         before = kernlog.mark("provoke")
-        stage.sim.order("rules read window=0; nop* window=64")
-        check(stage.provoke("read").good, "the read that closes the window")
-        began = time.monotonic()
-        check(stage.provoke("read", timeout=60).good, "the read that has to wait")
-        print(f"# it waited for {time.monotonic() - began:.1f} s", flush=True)
-        stage.sim.order("rules read* window=64; write* window=64; command* window=64")
+        stage.sim.order("rules read freeze; nop* window=64")
+        check(stage.provoke("read").good, "the read that stops MaxCmdSN")
+        count = use_up(stage, threading.Event())
+        print(f"# {count} commands, then the window was closed", flush=True)
         stage.works()
         lost = judge.connection_errors(kernlog.since(before))
         check(not lost, "the connection was lost:\n" + "\n".join(lost))
@@ -109,28 +140,17 @@ def window_closes_and_opens(env: Env) -> None:
 
 @case(limit=180)
 def window_never_opens(env: Env) -> None:
-    """With the window closed for good, a command ends with an error, and the session by a logout."""
-    sim = None
+    """With the window closed for good, a command waits until a logout ends it and the session."""
+    done = threading.Event()
     with scene(env) as stage:
-        sim = stage.sim
-        stage.sim.order("rules read window=0")
-        check(stage.provoke("read").good, "the read that closes the window")
-        told: list[str] = []
-
-        def waits() -> None:
-            try:
-                told.append(str(stage.device.execute(sgio.test_unit_ready(), timeout=10)))
-            except OSError as exc:
-                told.append(str(exc))
-        waiting = threading.Thread(target=waits, daemon=True)
+        stage.sim.order("rules read freeze")
+        check(stage.provoke("read").good, "the read that stops MaxCmdSN")
+        waiting = threading.Thread(target=use_up, args=(stage, done), daemon=True)
         waiting.start()
-        time.sleep(3)
-        check(not told, f"a command went through a closed window: {told}")
-        stage.sim.order("rules")
+        time.sleep(8)
+        check(not done.is_set(), "a command went through a closed window")
     # The scene has logged out meanwhile.
-    waiting.join(60)
-    check(told, "a command that waits for a window outlives its session")
-    assert sim is not None
+    check(done.wait(60), "a command that waits for a window outlives its session")
 
 
 PINGS = {

@@ -54,7 +54,8 @@ class Row:
     io: str = "read"           # the command that provokes it
     mode: str = GOOD           # how the target behaves otherwise
     good: bool | None = None   # whether the command must succeed, must fail, or either
-    says: str = ""             # what the target must report, as a pattern
+    refuses: str = ""          # what of the target's doings the initiator's device must refuse
+    settle: float = SETTLE_SECONDS    # how long memory is watched after the command
 
 
 def ours(rows: list[str]) -> list[str]:
@@ -88,7 +89,7 @@ class Scene:
         check(reply.good, f"reading it back: {reply}")
         compare("what was written afterwards", found, other)
 
-    def provoke(self, io: str, timeout: float = 20) -> sgio.Reply:
+    def provoke(self, io: str, timeout: float = 20, settle: float = SETTLE_SECONDS) -> sgio.Reply:
         """Run the command that the target waits for."""
         window = Window(Memory(4 * 4096 + LENGTH), 512, LENGTH)
         if io == "read":
@@ -99,27 +100,27 @@ class Scene:
             cdb, direction = sgio.write10(0, BLOCKS), sgio.TO_DEVICE
         elif io == "large":
             # More than goes with the command.
-            return self._large(timeout)
+            return self._large(timeout, settle)
         elif io == "command":
             return self.device.execute(sgio.test_unit_ready(), timeout=timeout)
         else:
             raise ValueError(io)
         reply = self.device.execute(cdb, direction, window.address, LENGTH, timeout)
         kept = bytes(window.view)
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(settle)
         window.check_guards(f"the {io}")
         compare(f"the buffer of the {io}, some time after its end", window.view, kept)
         if io == "write":
             compare("the buffer of a write", kept, PATTERN.content(0, LENGTH))
         return reply
 
-    def _large(self, timeout: float) -> sgio.Reply:
+    def _large(self, timeout: float, settle: float) -> sgio.Reply:
         length = 64 * 1024
         window = Window(Memory(4 * 4096 + length), 512, length)
         window.view[:] = PATTERN.content(1000, length)
         reply = self.device.execute(sgio.write10(1000, length // SECTOR), sgio.TO_DEVICE,
                                     window.address, length, timeout)
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(settle)
         window.check_guards("the write")
         compare("the buffer of a write", window.view, PATTERN.content(1000, length))
         return reply
@@ -135,14 +136,29 @@ class Scene:
         wait_for("the session's return", lambda: self.session.state == "LOGGED_IN", timeout)
 
 
-@contextmanager
-def scene(env: Env, mode: str = GOOD) -> Iterator[Scene]:
-    """Log in to a target that behaves, so far."""
-    sim = Simulator()
-    served = env.serve(sim)
+def simulator(env: Env, mode: str = GOOD) -> Simulator:
+    """The target, behaving well, so far."""
+    served = env.serve(Simulator())
     assert isinstance(served, Simulator)
     served.order("rules")
     served.order(f"mode {mode}")
+    return served
+
+
+def good_login(env: Env, sim: Simulator) -> None:
+    """The driver can still log in, and everything works."""
+    sim.order("rules")
+    with env.session(may_drop=True) as session, sgio.Device(session.disks()[0]) as device:
+        stage = Scene(env, sim, session, device)
+        device.settle()
+        stage.fill()
+        stage.works()
+
+
+@contextmanager
+def scene(env: Env, mode: str = GOOD) -> Iterator[Scene]:
+    """Log in to a target that behaves, so far."""
+    served = simulator(env, mode)
     with env.session(may_drop=True) as session, sgio.Device(session.disks()[0]) as device:
         device.settle()
         made = Scene(env, served, session, device)
@@ -158,16 +174,16 @@ def run(env: Env, row: Row) -> None:
         told = stage.sim.mark()
         before = kernlog.mark("provoke")
         stage.sim.order(f"rules {row.rule}")
-        reply = stage.provoke(row.io)
+        reply = stage.provoke(row.io, settle=row.settle)
         stage.sim.wait("fired", told)
-        if row.says:
-            judge_words(stage.sim.since(told), row.says)
         if row.end == RECOVERS:
             stage.recovered(told)
         elif row.end == LIVES:
             time.sleep(SETTLE_SECONDS)
             lost = judge.connection_errors(kernlog.since(before))
             check(not lost, "the connection was lost:\n" + "\n".join(lost))
+        if row.refuses:
+            judge_refusal(env, stage.sim.since(told), row.refuses, kernlog.since(before))
         if row.good is not None:
             check(reply.good == row.good, f"the command ended with {reply}")
         stage.sim.order("rules")
@@ -176,10 +192,18 @@ def run(env: Env, row: Row) -> None:
         judge_log(env, kernlog.since(before), row.log)
 
 
-def judge_words(said: list[str], pattern: str) -> None:
-    """The target must have reported something."""
-    check(any(re.search(pattern, row) for row in said),
-          f"the target did not report `{pattern}`, but: {'; '.join(said)}")
+def judge_refusal(env: Env, said: list[str], what: str, rows: list[str]) -> None:
+    """The target must have tried, and the device refused.
+
+    The initiator may hang up before the target has seen its device's answer; that the
+    device has refused is in the initiator's log then.
+    """
+    words = [row.split()[1] for row in said if row.startswith(f"{what} ")]
+    check(words in (["refused"], ["gone"]), f"the target's {what} access: {words or 'none'}")
+    if env.driver.kind == "rust":
+        check(any(OF_THE_DEVICE.fullmatch(row) for row in ours(rows)), "no device reports a refused access")
+    else:
+        equal(f"the target's {what} access", words, ["refused"])
 
 
 def judge_log(env: Env, rows: list[str], pattern: str) -> None:
@@ -197,5 +221,5 @@ def judge_log(env: Env, rows: list[str], pattern: str) -> None:
                       + ("\n".join(found) or "nothing"))
 
 
-__all__ = ["GOOD", "LIVES", "LOST", "RECOVERS", "REFUSED", "Row", "Scene", "judge_log", "run",
-           "scene", "violation"]
+__all__ = ["GOOD", "LIVES", "LOST", "RECOVERS", "REFUSED", "Row", "Scene", "good_login", "judge_log", "ours",
+           "run", "scene", "simulator", "violation"]

@@ -82,6 +82,7 @@ impl Session {
             itt: request.itt(),
             key: transfer.remote,
             is_write: transfer.is_write,
+            is_io: point(request) != Point::Command,
             length: transfer.data.len(),
         };
         if let Effect::Write(at, _) = effect {

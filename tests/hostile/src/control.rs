@@ -38,6 +38,8 @@ pub struct Done {
     pub itt: u32,
     pub key: Option<Remote>,
     pub is_write: bool,
+    /// A READ or WRITE, which only the test sends; the kernel asks other things at any time.
+    pub is_io: bool,
     pub length: usize,
 }
 
@@ -49,7 +51,7 @@ pub struct State {
     pub invalidate: Key,
     /// Private data that go with accepting a connection.
     pub private: Vec<u8>,
-    /// The last command that was answered, on whichever connection.
+    /// The last READ or WRITE with a key that was answered, on whichever connection.
     pub last: Option<Done>,
     /// PDUs made by chance that the peer's device has acknowledged.
     pub random: u64,

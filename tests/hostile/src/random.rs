@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! PDUs made by chance: some sound, most of them wrong in a place or two.
+//! PDUs made by chance: some sound, some wrong in a place or two, some all noise.
+//!
+//! Most mistakes end a connection, and a new one takes a second. So in three bursts of four
+//! nearly all PDUs are tame: noise wherever an initiator has no reason to object.
 
 use crate::pdu::{opcode, Reply, BHS_LEN, HEADERS_LEN, RESERVED_TAG};
 use fastrand::Rng;
@@ -34,31 +37,73 @@ const OPCODES: [u8; 12] = [
 /// Most bytes of a data segment: more than the initiator has room for, at times.
 const MOST_DATA: usize = 600;
 
+/// In a tame burst one PDU of so many is not.
+const TAME: u32 = 120;
+
 /// A source of PDUs.
-pub struct Chance(Rng);
+pub struct Chance {
+    rng: Rng,
+    tame: bool,
+}
 
 impl Chance {
     /// The same seed and position always make the same PDUs.
     pub fn new(seed: u64, position: u64) -> Self {
-        Self(Rng::with_seed(
-            seed ^ position.wrapping_mul(0x9e37_79b9_7f4a_7c15),
-        ))
+        let mut rng = Rng::with_seed(seed ^ position.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let tame = rng.u32(..4) != 0;
+        Self { rng, tame }
+    }
+
+    /// Noise in a PDU that an initiator has to put up with.
+    fn tame(&mut self) -> Reply {
+        let code = match self.rng.u8(..4) {
+            0 => opcode::ASYNC_MESSAGE,
+            1 => opcode::REJECT,
+            _ => opcode::NOP_IN,
+        };
+        let mut reply = Reply::new(code, RESERVED_TAG);
+        let noise = self.bytes(BHS_LEN);
+        reply.bhs[1..4].copy_from_slice(&noise[1..4]);
+        reply.bhs[8..16].copy_from_slice(&noise[8..16]);
+        reply.bhs[20..].copy_from_slice(&noise[20..]);
+        reply.iser[0] |= self.rng.u8(..4);
+        let rest = self.bytes(reply.iser.len() - 1);
+        reply.iser[1..].copy_from_slice(&rest);
+        let length = match code {
+            opcode::REJECT => BHS_LEN,
+            _ => self.rng.usize(..400),
+        };
+        let mut data = self.bytes(length);
+        match code {
+            // The kind that asks to go away is for the other bursts.
+            opcode::ASYNC_MESSAGE => {
+                reply.bhs[36] = reply.bhs[36].max(4);
+                data.clear();
+            }
+            // What was refused is no request that is under way.
+            opcode::REJECT => data[16..20].fill(0xff),
+            // One in sixteen wants an answer.
+            _ if !self.one_in(16) => reply.set32(20, RESERVED_TAG),
+            _ => data.clear(),
+        }
+        reply.set_data(data);
+        reply
     }
 
     fn one_in(&mut self, count: u32) -> bool {
-        self.0.u32(..count) == 0
+        self.rng.u32(..count) == 0
     }
 
     fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.0.u8(..)).collect()
+        (0..length).map(|_| self.rng.u8(..)).collect()
     }
 
     fn sound(&mut self, context: &Context) -> Reply {
-        let code = OPCODES[self.0.usize(..OPCODES.len())];
+        let code = OPCODES[self.rng.usize(..OPCODES.len())];
         let itt = match code {
             opcode::ASYNC_MESSAGE | opcode::REJECT => RESERVED_TAG,
             opcode::NOP_IN if !self.one_in(4) => RESERVED_TAG,
-            _ => context.itts[self.0.usize(..context.itts.len())],
+            _ => context.itts[self.rng.usize(..context.itts.len())],
         };
         let mut reply = Reply::new(code, itt);
         reply.set_numbers(context.stat_sn, context.exp_cmd_sn, context.max_cmd_sn);
@@ -68,21 +113,21 @@ impl Chance {
                 reply.set32(
                     20,
                     if wants_answer {
-                        self.0.u32(..)
+                        self.rng.u32(..)
                     } else {
                         RESERVED_TAG
                     },
                 );
             }
             opcode::REJECT => {
-                reply.bhs[2] = self.0.u8(..16);
+                reply.bhs[2] = self.rng.u8(..16);
                 let mut header = self.bytes(BHS_LEN);
-                header[0] = self.0.u8(..7);
+                header[0] = self.rng.u8(..7);
                 reply.set_data(header);
             }
             opcode::SCSI_RESPONSE if self.one_in(2) => {
                 reply.bhs[3] = 2;
-                let length = self.0.usize(..96);
+                let length = self.rng.usize(..96);
                 let mut data = self.bytes(length + 2);
                 data[..2].copy_from_slice(&(length as u16).to_be_bytes());
                 reply.set_data(data);
@@ -93,23 +138,23 @@ impl Chance {
     }
 
     fn spoil(&mut self, reply: &mut Reply) {
-        match self.0.u8(..10) {
+        match self.rng.u8(..10) {
             0..=3 => {
-                let at = self.0.usize(..BHS_LEN);
-                reply.bhs[at] = self.0.u8(..);
+                let at = self.rng.usize(..BHS_LEN);
+                reply.bhs[at] = self.rng.u8(..);
             }
             4 => {
-                let at = self.0.usize(..reply.iser.len());
-                reply.iser[at] = self.0.u8(..);
+                let at = self.rng.usize(..reply.iser.len());
+                reply.iser[at] = self.rng.u8(..);
             }
             5 => {
-                let length = self.0.usize(..MOST_DATA);
+                let length = self.rng.usize(..MOST_DATA);
                 let data = self.bytes(length);
                 reply.set_data(data);
             }
-            6 => reply.set_segment_length(self.0.u32(..1024)),
-            7 => reply.length = Some(self.0.usize(..HEADERS_LEN + MOST_DATA)),
-            8 => reply.set32(16, self.0.u32(..)),
+            6 => reply.set_segment_length(self.rng.u32(..1024)),
+            7 => reply.length = Some(self.rng.usize(..HEADERS_LEN + MOST_DATA)),
+            8 => reply.set32(16, self.rng.u32(..)),
             _ => {
                 let header = self.bytes(BHS_LEN);
                 reply.bhs.copy_from_slice(&header);
@@ -119,6 +164,9 @@ impl Chance {
 
     /// The next message, and the key it invalidates.
     pub fn message(&mut self, context: &Context) -> (Vec<u8>, Option<u32>) {
+        if self.tame && !self.one_in(TAME) {
+            return (self.tame().bytes(), None);
+        }
         let mut reply = self.sound(context);
         while self.one_in(3) {
             self.spoil(&mut reply);
@@ -127,8 +175,8 @@ impl Chance {
             // A target may tell an initiator to stay away for 18 hours. Not here.
             reply.bhs[38..42].fill(0);
         }
-        let invalidate = match self.0.u8(..32) {
-            0 => Some(self.0.u32(..)),
+        let invalidate = match self.rng.u8(..32) {
+            0 => Some(self.rng.u32(..)),
             1..=2 => context.key,
             _ => None,
         };
@@ -164,8 +212,23 @@ mod tests {
     }
 
     #[test]
+    fn a_tame_burst_is_nearly_all_sound() {
+        let mut chance = Chance::new(4, 0);
+        chance.tame = true;
+        for _ in 0..1000 {
+            let bytes = chance.tame().bytes();
+            assert_eq!(bytes[0] & 0xfc, 0x10);
+            let length = (usize::from(bytes[28 + 6]) << 8) | usize::from(bytes[28 + 7]);
+            assert_eq!(bytes[28 + 4], 0);
+            assert_eq!(bytes.len(), (HEADERS_LEN + length).next_multiple_of(4));
+            assert!(length <= 512);
+        }
+    }
+
+    #[test]
     fn messages_differ_and_are_of_any_kind() {
         let mut chance = Chance::new(3, 0);
+        chance.tame = false;
         let mut seen = std::collections::HashSet::new();
         let (mut short, mut invalidated) = (0, 0);
         for _ in 0..20_000 {

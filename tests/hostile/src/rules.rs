@@ -141,6 +141,8 @@ pub enum Action {
     Invalidate(Key),
     /// Added to StatSN, from here on.
     StatSn(i32),
+    /// MaxCmdSN stays as it is, from here on: the window closes.
+    Freeze,
     /// MaxCmdSN is ExpCmdSN - 1 + this, from here on.
     Window(i32),
     /// Added to ExpCmdSN, in this PDU.
@@ -160,11 +162,13 @@ pub enum Action {
 }
 
 fn number<T: TryFrom<i64>>(text: &str) -> Result<T, String> {
-    let (digits, radix) = text
+    let (sign, digits) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
+    let (digits, radix) = digits
         .strip_prefix("0x")
-        .map_or((text, 10), |rest| (rest, 16));
+        .map_or((digits, 10), |rest| (rest, 16));
     i64::from_str_radix(digits, radix)
         .ok()
+        .map(|value| sign * value)
         .and_then(|value| T::try_from(value).ok())
         .ok_or_else(|| format!("{text} is not a number that fits"))
 }
@@ -285,6 +289,7 @@ impl Action {
                 ],
             )?),
             "stat" => Self::StatSn(number(value)?),
+            "freeze" => Self::Freeze,
             "window" => Self::Window(number(value)?),
             "exp" => Self::ExpCmdSn(number(value)?),
             "flood" => flood(value)?,
@@ -389,6 +394,7 @@ mod tests {
             ("hangup=after", Action::Hangup(When::After)),
             ("itt=freed", Action::Itt(Tag::Freed)),
             ("stat=-3", Action::StatSn(-3)),
+            ("window=-0x10", Action::Window(-16)),
             ("sense=300:10", Action::Sense(300, 10)),
             ("flood=nop:0:9", Action::Flood(Unsolicited::Nop, 0, 9)),
             ("text=A=b", Action::Text("A=b".into())),

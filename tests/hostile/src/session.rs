@@ -35,6 +35,7 @@ pub struct Session {
     stat_sn: u32,
     exp_cmd_sn: u32,
     window: i32,
+    frozen: Option<u32>,
     started: bool,
     full_feature: bool,
     /// Of an answer in parts: bytes to come.
@@ -62,6 +63,7 @@ impl Session {
             stat_sn: 0,
             exp_cmd_sn: 0,
             window: WINDOW,
+            frozen: None,
             started: false,
             full_feature: false,
             long: 0,
@@ -249,9 +251,11 @@ impl Session {
     }
 
     fn max_cmd_sn(&self) -> u32 {
-        self.exp_cmd_sn
-            .wrapping_add_signed(self.window)
-            .wrapping_sub(1)
+        self.frozen.unwrap_or_else(|| {
+            self.exp_cmd_sn
+                .wrapping_add_signed(self.window)
+                .wrapping_sub(1)
+        })
     }
 
     fn flood(&mut self, what: Unsolicited, code: u8, count: u32) -> Result<(), Failure> {
@@ -324,7 +328,7 @@ impl Session {
         if self.done.len() > REMEMBERED {
             self.done.pop_front();
         }
-        if done.key.is_some() {
+        if done.is_io && done.key.is_some() {
             self.shared.lock().last = Some(done);
         }
     }
@@ -342,7 +346,8 @@ impl Session {
                 Action::Flood(what, code, count) => self.flood(*what, *code, *count)?,
                 Action::Random(seed, count) => return self.random(*seed, *count, &reply, own),
                 Action::StatSn(by) => self.stat_sn = self.stat_sn.wrapping_add_signed(*by),
-                Action::Window(size) => self.window = *size,
+                Action::Freeze => self.frozen = Some(self.max_cmd_sn()),
+                Action::Window(size) => (self.window, self.frozen) = (*size, None),
                 Action::Invalidate(other) => key = *other,
                 _ => {}
             }
