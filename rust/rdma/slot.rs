@@ -267,7 +267,7 @@ impl<C: ChannelOps> Slot<C> {
     #[inline(always)]
     pub(crate) fn send_done(&self) -> bool {
         let before = self.state.fetch_sub(SlotState::ONE_SEND, AcqRel);
-        SlotState::from_raw(before).send_settles()
+        SlotState::from_raw(before).is_finishing()
     }
 
     /// Takes out what the command owned, and frees the slot.

@@ -150,16 +150,14 @@ impl SlotState {
     }
 
     /// What to subtract from the raw state when a guarded send has completed, successful or
-    /// flushed. [`SlotState::send_settles`] then says whether [`SlotState::settle`] has to follow.
+    /// flushed. [`SlotState::settle`] has to follow if [`SlotState::is_finishing`] says so of what
+    /// it was subtracted from.
     pub(crate) const ONE_SEND: u32 = 1 << 16;
 
-    /// Whether somebody waits for the next completion of a send, which is the last one.
+    /// Whether somebody wants the command to finish.
     #[inline]
-    pub(crate) const fn send_settles(self) -> bool {
-        if self.0 & FINISHING == 0 {
-            return false;
-        }
-        self.0 & SENDS == Self::ONE_SEND
+    pub(crate) const fn is_finishing(self) -> bool {
+        self.0 & FINISHING != 0
     }
 
     /// Reports the successful completion of the LOCAL_INV. One that failed or was flushed leaves the
@@ -282,7 +280,7 @@ mod tests {
 
         /// A guarded send has completed.
         pub(crate) fn on_send_done(&mut self) -> Action {
-            let settles = self.send_settles();
+            let settles = self.is_finishing();
             self.0 = self.0.wrapping_sub(Self::ONE_SEND);
             if settles {
                 self.settle()

@@ -187,7 +187,7 @@ fn explore(state: SlotState, model: Model, pending: &[Event]) -> u64 {
         }
         let (mut state, mut model) = (state, model);
         let inv_before = model.key == Key::Invalidating;
-        let settles = matches!(event, Event::SendDone) && state.send_settles();
+        let settles = matches!(event, Event::SendDone) && state.is_finishing();
         step(&mut state, &mut model, event);
         let mut rest = pending.to_vec();
         rest.swap_remove(at);
@@ -284,7 +284,7 @@ fn a_completion_too_many_leaves_the_memory_to_the_drain() {
     let mut state = SlotState::new(true);
     assert!(state.posted(true, 1).is_ok());
     for _ in 0..2 {
-        assert!(!state.send_settles());
+        assert!(!state.is_finishing());
         state = SlotState::from_raw(state.to_raw().wrapping_sub(SlotState::ONE_SEND));
     }
     assert_eq!(state.on_response(Some(OWN), OWN), Ok(Action::Wait));

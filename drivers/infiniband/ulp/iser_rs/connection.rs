@@ -8,7 +8,6 @@ use crate::{
     sizes,
     wire::{self, BHS_LEN, ISER_HEADER_LEN},
 };
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use iscsi::{Command, Direction, MgmtTask, Negotiated};
 use kernel::{prelude::*, sync::Arc};
 use rdma::{Access, Prepared, SendError, Sender};
@@ -16,8 +15,6 @@ use rdma::{Access, Prepared, SendError, Sender};
 /// A bound connection, as all threads see it.
 pub(crate) struct Connection {
     endpoint: Arc<EndpointId>,
-    /// A chain of work requests could only be posted in part: nothing more is sent.
-    broken: AtomicBool,
 }
 
 /// What of a bound connection belongs to the session's `frwd_lock`.
@@ -61,10 +58,7 @@ impl Tx {
 
 impl Connection {
     pub(crate) fn new(endpoint: Arc<EndpointId>) -> Self {
-        Self {
-            endpoint,
-            broken: AtomicBool::new(false),
-        }
+        Self { endpoint }
     }
 
     /// The connection below.
@@ -124,9 +118,6 @@ impl Connection {
     /// Sends a SCSI command. `frwd_lock` is held.
     #[inline(always)]
     pub(crate) fn send_command(&self, tx: &mut Tx, mut command: Command<'_>) -> Result {
-        if self.broken.load(Relaxed) {
-            return Err(ENOTCONN);
-        }
         let sender = tx.sender()?;
         let (index, tag) = (command.itt_index(), wire::initiator_task_tag(command.bhs()));
         match command.direction() {
@@ -203,10 +194,6 @@ impl Connection {
     }
 
     fn try_send_control(&self, tx: &mut Tx, task: &mut MgmtTask<'_>) -> Result {
-        if self.broken.load(Relaxed) {
-            // As if lost on the way: the connection is being failed.
-            return Ok(());
-        }
         let tag = wire::initiator_task_tag(task.bhs());
         let final_login = wire::is_final_login_request(task.bhs());
         // Until the full feature phase, and in a discovery session for ever, each
@@ -248,7 +235,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Posts a PDU. `fail` fails the connection.
+    /// Posts a PDU. `fail` fails the connection, in which this one counts as sent: what of it was
+    /// posted is owned until the end.
     #[inline(always)]
     fn post(&self, prepared: Prepared<'_, Receiver>, fail: impl FnOnce()) -> Result {
         match prepared.post() {
@@ -269,7 +257,6 @@ impl Connection {
             self.portal(),
             error.to_errno()
         );
-        self.broken.store(true, Relaxed);
     }
 }
 

@@ -130,7 +130,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Received<'_>, Violation> {
     let data = if lengths == 0 && payload.is_empty() {
         payload
     } else {
-        data_segment(lengths, payload)?
+        data_segment(bhs, lengths, payload)?
     };
     let opcode = if bhs[0] & OPCODE_MASK == Opcode::ScsiResponse as u8 {
         Opcode::ScsiResponse
@@ -143,12 +143,6 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Received<'_>, Violation> {
         return Err(Violation::ReservedTag {
             opcode: bhs[0] & OPCODE_MASK,
         });
-    }
-    if opcode == Opcode::ScsiResponse
-        && bhs[2] == SCSI_COMMAND_COMPLETED
-        && bhs[3] == SCSI_CHECK_CONDITION
-    {
-        check_sense(data)?;
     }
     Ok(Received {
         bhs,
@@ -174,8 +168,13 @@ fn bad_iser_header(flags: u8) -> Violation {
     }
 }
 
-/// Cuts the data segment out of what follows the headers, by the word of [`lengths`].
-fn data_segment(lengths: u32, payload: &[u8]) -> Result<&[u8], Violation> {
+/// Cuts the data segment out of what follows the headers, by the word of [`lengths`], and checks
+/// sense data in it.
+fn data_segment<'a>(
+    bhs: &[u8; BHS_LEN],
+    lengths: u32,
+    payload: &'a [u8],
+) -> Result<&'a [u8], Violation> {
     let [words, ..] = lengths.to_be_bytes();
     if words != 0 {
         return Err(Violation::AdditionalHeader { words });
@@ -185,17 +184,28 @@ fn data_segment(lengths: u32, payload: &[u8]) -> Result<&[u8], Violation> {
     let split = usize::try_from(announced)
         .ok()
         .and_then(|len| payload.split_at_checked(len));
-    match split {
-        None => Err(Violation::SegmentTooLong {
-            announced,
-            received,
-        }),
-        Some((_, rest)) if rest.len() > MAX_PADDING => Err(Violation::TrailingBytes {
-            announced,
-            received,
-        }),
-        Some((data, _)) => Ok(data),
+    let data = match split {
+        None => {
+            return Err(Violation::SegmentTooLong {
+                announced,
+                received,
+            })
+        }
+        Some((_, rest)) if rest.len() > MAX_PADDING => {
+            return Err(Violation::TrailingBytes {
+                announced,
+                received,
+            })
+        }
+        Some((data, _)) => data,
+    };
+    if bhs[0] & OPCODE_MASK == Opcode::ScsiResponse as u8
+        && bhs[2] == SCSI_COMMAND_COMPLETED
+        && bhs[3] == SCSI_CHECK_CONDITION
+    {
+        check_sense(data)?;
     }
+    Ok(data)
 }
 
 /// Checks that the sense data of a CHECK CONDITION lie within the data segment.
