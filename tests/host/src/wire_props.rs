@@ -31,13 +31,6 @@ fn rules(bytes: &[u8]) -> Result<&[u8], &'static str> {
         return Err("trailing_bytes");
     }
     let opcode = bhs[0] % 64;
-    match opcode {
-        0x20 | 0x32 | 0x3f => (),
-        0x21 | 0x22 | 0x23 | 0x24 | 0x26 if bhs[16..20] == [0xff; 4] => return Err("reserved_tag"),
-        0x21 | 0x22 | 0x23 | 0x24 | 0x26 => (),
-        0x25 | 0x31 => return Err("data_type_pdu"),
-        _ => return Err("opcode"),
-    }
     if opcode == 0x21 && bhs[2] == 0 && bhs[3] == 2 && len > 0 {
         if len == 1 {
             return Err("sense_header");
@@ -45,6 +38,13 @@ fn rules(bytes: &[u8]) -> Result<&[u8], &'static str> {
         if usize::from(payload[0]) * 256 + usize::from(payload[1]) + 2 > len {
             return Err("sense_length");
         }
+    }
+    match opcode {
+        0x20 | 0x32 | 0x3f => (),
+        0x21 | 0x22 | 0x23 | 0x24 | 0x26 if bhs[16..20] == [0xff; 4] => return Err("reserved_tag"),
+        0x21 | 0x22 | 0x23 | 0x24 | 0x26 => (),
+        0x25 | 0x31 => return Err("data_type_pdu"),
+        _ => return Err("opcode"),
     }
     Ok(&payload[..len])
 }
