@@ -184,6 +184,10 @@ impl Connection {
     /// held.
     pub(crate) fn send_control(&self, tx: &mut Tx, task: &mut MgmtTask<'_>) -> Result {
         self.try_send_control(tx, task).inspect_err(|e| {
+            // Why the connection has ended was said when it did.
+            if [ENOTCONN, ESHUTDOWN].contains(e) {
+                return;
+            }
             let [opcode, ..] = *task.bhs();
             iscsi::err!(
                 "{}: cannot send a PDU with opcode {opcode:#04x}: error {}\n",
