@@ -96,11 +96,11 @@ class Target:
         for host, port in self.portals:
             self.add_portal(host, port)
 
-    def add_portal(self, host: str, port: int) -> None:
-        """Listen on an address, over iSER unless told otherwise."""
+    def add_portal(self, host: str, port: int, iser: bool | None = None) -> None:
+        """Listen on an address, over iSER unless the target or the caller says otherwise."""
         entry = self._portal(host, port)
         entry.mkdir()
-        if self.iser:
+        if self.iser if iser is None else iser:
             write(entry / "iser", 1)
 
     def remove_portal(self, host: str, port: int) -> None:
