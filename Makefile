@@ -14,7 +14,8 @@
 #: Checking
 #:   check            the test suite; its parts: scripts/check --help
 #:   check-all        the same, then kunit and check-debug
-#:   bench            measure against the C driver; QUICK=1 takes minutes
+#:   bench            measure against the C driver and its rivals: below 40 minutes; QUICK=1
+#:                    below 8; GOALS=1 only what the goals are about
 #:   check-debug      sessions, resets and losses on a kernel with KASAN, lockdep and others
 #:   kunit            the module's KUnit suites, on that kernel (it is built once: 15 minutes)
 #:   hostile          a target that breaks the rules in about 270 ways; ARGS=--help

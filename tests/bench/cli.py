@@ -7,173 +7,230 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import signal
-import statistics
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-from bench import counts, inlines, plans, tables
+from bench import counting, counts, goals, limits, plans, plots, timings, variant
 from bench.machine import Bench
-from lab import verbs, vm
+from lab import config, verbs, vm
 from lab.core import Lab
 from lab.report import LabError, Reporter
 
-PARTS = ("paired", "counted", "memory")
 TIMEOUT = 3600.0
-MOST_LINES = 40
+LICENCE = "SPDX-License-Identifier: GPL-2.0"
+KEPT = config.checkout() / "Documentation/benchmarks"
+YES = ("1", "y", "Y", "yes")
+Result = tuple[dict[str, Any], str]
 
 
 def parser() -> argparse.ArgumentParser:
     """The argument parser."""
     top = argparse.ArgumentParser(prog="tests/bench/run", description=(
-        "Measure ib_iser_rs against ib_iser in the lab's machine: `paired` is fio's IOPS with one "
-        "instruction as one nanosecond, `counted` instructions per I/O of every function, `memory` "
-        "what a session holds."))
-    top.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default: all")
-    top.add_argument("--quick", action="store_true", default=os.environ.get("QUICK") in ("1", "y"),
-                     help="the loads of 4 KiB and few more, fewer rounds")
+        "Measure ib_iser_rs against ib_iser, iscsi_tcp and nvme_rdma in the lab's machine. Parts: "
+        + "; ".join(f"{name}: {part.__doc__}" for name, part in PARTS.items())
+        + f" limit: {limits.__doc__}"))
+    top.add_argument("parts", nargs="*", metavar="PART",
+                     help=f"{', '.join(PARTS)}; default: all of these; or `limit` alone")
+    top.add_argument("--quick", action="store_true", default=os.environ.get("QUICK") in YES,
+                     help="(QUICK=1) the loads of 4 KiB and few more, fewer rounds")
+    top.add_argument("--goals", action="store_true", default=os.environ.get("GOALS") in YES,
+                     help="(GOALS=1) only what the goals are about, by the two iSER drivers")
     top.add_argument("--driver", action="append", choices=plans.DRIVERS, help="only this driver")
     top.add_argument("--module", type=Path, help="this ib_iser_rs.ko instead of one built here")
-    top.add_argument("--rounds", type=int, help="other than the plan's number of rounds")
-    top.add_argument("--keep", action="store_true", help="keep the plugin's snapshots, some 100 MB")
-    top.add_argument("--out", type=Path, help="directory for the results")
+    top.add_argument("--machines", type=int, default=2, help="so many machines at a time (2)")
+    top.add_argument("--keep", action="store_true", help="keep the plugin's snapshots, some 1000 MB")
+    top.add_argument("--record", action="store_true",
+                     help="put what a full run finds into Documentation/benchmarks, too")
+    top.add_argument("--out", type=Path, help="copy what a run finds into this directory, too")
     return top
 
 
-def plan(args: argparse.Namespace, part: str) -> dict[str, Any]:
-    """The plan of a part, as the options change it."""
-    found = dict({"paired": plans.paired, "counted": plans.counted, "memory": plans.memory}[part](
-        args.quick, args.driver or plans.DRIVERS))
-    if args.rounds:
-        found["rounds"] = args.rounds
-    return found
+class Run:
+    """One invocation: its options and the bench."""
+
+    def __init__(self, bench: Bench, args: argparse.Namespace) -> None:
+        self.bench, self.args = bench, args
+        rivals = plans.ISER if args.goals else plans.DRIVERS
+        self.drivers: list[str] = [d for d in rivals if not args.driver or d in args.driver]
+        self.quick: bool = args.quick
+
+    def counted(self) -> Result:
+        """instructions per I/O by size, module, function and line;"""
+        return counting.by_size(self.bench, plans.counted(self.quick, self.drivers), self.args.keep)
+
+    def timed(self) -> Result:
+        """IOPS, latencies and bandwidth, one instruction being one nanosecond;"""
+        got = self.bench.run("timed", "timed", plans.timed(self.quick, self.drivers), TIMEOUT,
+                             accel="icount")
+        found = timings.entries(got["rows"])
+        return {**got, "entries": found}, timings.timed_text(found)
+
+    def scale(self) -> Result:
+        """instructions per I/O with many sessions and with many LUNs;"""
+        return counting.several(self.bench, "scale", plans.scale(self.quick, self.drivers),
+                                "instructions per I/O", self.args.keep)
+
+    def choices(self) -> Result:
+        """instructions per I/O with choices of the design switched the other way;"""
+        machines = plans.choices(self.quick, self.drivers)
+        setups = machines["lio"]["setups"]
+        if self.args.module:
+            # What was built elsewhere has no source here to change.
+            setups[:] = [s for s in setups if "module" not in s]
+        elif any("module" in s for s in setups):
+            where = self.bench.out / "choices-lio"
+            module = variant.build(self.bench.lab, variant.SIGNALLED, where)
+            shutil.move(module, where / "signalled.ko")
+        data, text = counting.several(self.bench, "choices", machines, "instructions per I/O",
+                                      self.args.keep)
+        what = "\n".join(f"{name}: {text}" for name, text in plans.CHOICES.items())
+        return data, f"{what}\n\n{text}"
+
+    def control(self) -> Result:
+        """how long a login, a logout, and the return of a lost target take;"""
+        got = self.bench.run("control", "control", plans.control(self.quick, self.drivers), TIMEOUT,
+                             accel="icount")
+        return got, timings.control_text(got["rows"])
+
+    def link(self) -> Result:
+        """how long the return of a lost link takes;"""
+        got = self.bench.run_two("link", plans.link(self.quick, self.drivers), TIMEOUT, cpus=1)
+        return got, timings.loss_text(got["rows"])
+
+    def memory(self) -> Result:
+        """what sessions and LUNs hold in the initiator's kernel;"""
+        # One CPU each: together they take what one machine of the lab takes.
+        got = self.bench.run_two("memory", plans.memory(self.quick, self.drivers), TIMEOUT, cpus=1)
+        return got, timings.memory_text(got["rows"])
 
 
-def run_paired(bench: Bench, args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    """IOPS of both drivers in turn."""
-    got = bench.run("paired", plan(args, "paired"), TIMEOUT, accel="icount")
-    entries = tables.paired(got["rows"])
-    return {**got, "table": entries}, tables.paired_text(entries)
+PARTS: dict[str, Callable[[Run], Result]] = {
+    name: getattr(Run, name) for name in ("counted", "timed", "scale", "choices", "control", "link", "memory")}
 
 
-def demangled(bench: Bench, profiles: list[counts.Profile]) -> list[counts.Profile]:
-    """The same with Rust names a person can read."""
-    names = sorted({f.name for p in profiles for f in p.functions if f.name.startswith("_R")})
-    text = bench.lab.roots.run(["c++filt"], input="".join(f"{n}\n" for n in names))
-    readable = [inlines.CRATE_HASH.sub("", row) for row in text.splitlines()]
-    table = dict(zip(names, readable, strict=True))
-    return [counts.rename(p, table) for p in profiles]
+def command(args: argparse.Namespace) -> str:
+    """How to have the same measured again; where the results went is nobody's business."""
+    words = ["tests/bench/run", *args.parts]
+    words += [f"--{name}" for name in ("quick", "goals") if getattr(args, name)]
+    words += [word for kind in args.driver or () for word in ("--driver", kind)]
+    return shlex.join([*words, *(["--module", args.module.name] if args.module else [])])
 
 
-def run_counted(bench: Bench, args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    """Instructions per I/O by module, function, and place in our source."""
-    got = bench.run("counted", plan(args, "counted"), TIMEOUT, accel="icount", append=("nokaslr",),
-                    extra=("-plugin", str(bench.plugin())))
-    where = bench.out / "counted"
-    rows = {k: (where / f"kallsyms.{k}").read_text(encoding="utf-8").splitlines()
-            for k in {w["driver"] for w in got["windows"]}}
-    symbols = {k: counts.Symbols(r) for k, r in rows.items()}
+class Record:
+    """What is known so far, kept as it comes."""
 
-    def tool(argv: list[str], text: str) -> str:
-        return bench.lab.roots.run(argv, input=text)
-    source = inlines.Module(str(bench.module), tool) if "rust" in rows else None
-    profiles: dict[str, dict[str, list[counts.Profile]]] = {}
-    sources: dict[str, inlines.Sources] = {}
-    for window in got["windows"]:
-        kind, load = window["driver"], window["load"]
-        difference = counts.second_difference(
-            *(counts.read(where / f"blocks.{label}") for label in window["labels"]))
-        profiles.setdefault(load, {}).setdefault(kind, []).append(
-            counts.resolve(difference, symbols[kind], window["count"]))
-        if kind == "rust" and source:
-            sources[load] = source.sources(
-                difference, inlines.addresses(rows[kind], "ib_iser_rs"), window["count"])
-    if not args.keep:
-        for path in (*where.glob("blocks.*"), *where.glob("kallsyms.*")):
-            path.unlink()
-    for kinds in profiles.values():
-        for kind in kinds:
-            kinds[kind] = demangled(bench, kinds[kind])
-    text = [tables.counted_text(load, kinds) for load, kinds in profiles.items()]
-    for load, kinds in profiles.items():
-        if len(kinds) == 2:
-            text.append(tables.elsewhere_text(load, *(counts.mean(kinds[k]) for k in plans.DRIVERS)))
-    for kind in rows:
-        text.append(tables.functions_text(plans.MODULES[kind], {
-            load: counts.mean(kinds[kind]) for load, kinds in profiles.items()}))
-    text += [inlines.text(load, found, MOST_LINES) for load, found in sources.items()]
-    return {**got, "profiles": as_json(profiles),
-            "sources": {load: s.as_json() for load, s in sources.items()}}, "\n\n".join(text)
+    def __init__(self, bench: Bench, args: argparse.Namespace, began: float) -> None:
+        self.bench, self.began = bench, began
+        self.command = command(args)
+        self.kept: dict[str, Any] = {"licence": LICENCE, "command": self.command, "date": time.strftime("%Y-%m-%d"),
+                                     "quick": args.quick, "conditions": bench.conditions()}
+        self.texts: dict[str, str] = {}
+        self.lock = Lock()
 
+    def add(self, name: str, result: Result) -> None:
+        """Keep a part's result and write both files again."""
+        with self.lock:
+            self.kept[name], self.texts[name] = result
+            if complaints := result[0].get("complaints"):
+                self.texts[name] += "\n\nthe kernel complained meanwhile:\n" + "\n".join(complaints)
+            self.kept["goals"] = []
+            if (found := self.goals()):
+                self.kept["goals"] = goals.as_json(found)
+            print(f"\n== {name}\n\n{self.texts[name]}\n", flush=True)
+            self.write()
 
-def as_json(profiles: Mapping[str, Mapping[str, list[counts.Profile]]]) -> dict[str, Any]:
-    """Every function that costs anything, for programs."""
-    return {load: {kind: {
-        "groups": [tables.groups(p) for p in runs],
-        "functions": [[f.module, f.name, round(c.instructions, 2), round(c.calls, 3)]
-                      for f, c in sorted(counts.mean(runs).functions.items(),
-                                         key=lambda i: -i[1].instructions)
-                      if abs(c.instructions) >= 0.5]}
-        for kind, runs in kinds.items()} for load, kinds in profiles.items()}
+    def goals(self) -> list[goals.Goal]:
+        """The goals, as far as both drivers were measured."""
+        try:
+            return goals.goals(self.kept)
+        except (KeyError, TypeError):
+            return []
+
+    def write(self) -> None:
+        """Write bench.json and bench.txt."""
+        self.kept["seconds"] = round(time.monotonic() - self.began)
+        head = [LICENCE, f"command: {self.command}",
+                f"date: {self.kept['date']}", f"seconds: {self.kept['seconds']}",
+                *(f"{k}: {v}" for k, v in self.kept["conditions"].items())]
+        parts = ["\n".join(f"# {row}" for row in head)]
+        if (found := self.goals()):
+            parts.append(f"== goals\n\n{goals.text(found)}")
+        parts += [f"== {name}\n\n{self.texts[name]}" for name in PARTS if name in self.texts]
+        out = self.bench.out
+        (out / "bench.json").write_text(json.dumps(self.kept, separators=(",", ":")) + "\n",
+                                        encoding="utf-8")
+        text = "\n".join(row.rstrip() for row in "\n\n".join(parts).splitlines())
+        (out / "bench.txt").write_text(text + "\n", encoding="utf-8")
 
 
-def run_memory(bench: Bench, args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    """Memory per session."""
-    # One CPU each: together they take what one machine of the lab takes.
-    got = bench.run_two("memory", plan(args, "memory"), TIMEOUT, cpus=1)
-    names = ("kernel", "VmallocUsed", "SUnreclaim")
-    rows = []
-    for name in names:
-        values = {k: [float(r[name]) for r in got["rows"] if r["driver"] == k]
-                  for k in plans.DRIVERS}
-        middle = {k: statistics.median(v) for k, v in values.items() if v}
-        rows.append([name, *(f"{middle[k]:.1f}" for k in middle),
-                     *(tables.spread(v) for v in values.values() if v),
-                     tables.ratio(middle["rust"], middle["c"]) if len(middle) == 2 else "-"])
-    kinds = [k for k in plans.DRIVERS if any(r["driver"] == k for r in got["rows"])]
-    head = ["KiB per session", *(plans.MODULES[k] for k in kinds), *("spread" for _ in kinds), "ratio"]
-    text = [tables.table(head, rows)]
-    for kind in kinds:
-        row = [r for r in got["rows"] if r["driver"] == kind][-1]
-        for what in ("vmalloc", "slabs"):
-            text.append(f"{plans.MODULES[kind]}, {what}: " + ", ".join(
-                f"{n} {v:.0f}" for n, v in list(row[what].items())[:12]))
-    return got, "\n".join(text)
+def keep(out: Path, drawn: list[Path], where: Path) -> None:
+    """Copy what a run found; its plots replace those that were there."""
+    where.mkdir(parents=True, exist_ok=True)
+    for old in where.glob("*.svg"):
+        old.unlink()
+    for path in (out / "bench.txt", out / "bench.json", *drawn):
+        shutil.copy(path, where / path.name)
 
 
-RUNS = {"paired": run_paired, "counted": run_counted, "memory": run_memory}
+def wanted(args: argparse.Namespace) -> list[str]:
+    """The parts to run, in the order of the tables."""
+    for part in args.parts:
+        if part not in PARTS:
+            raise LabError(f"no part is called {part}; there are {', '.join(PARTS)}, and limit alone")
+    if args.parts:
+        return [p for p in PARTS if p in args.parts]
+    return list(goals.PARTS) if args.goals else list(PARTS)
 
 
 def measure(args: argparse.Namespace) -> int:
     """Run the parts, show and keep what they say."""
+    began = time.monotonic()
     report = Reporter()
     lab = Lab(report)
-    for part in args.parts:
-        if part not in PARTS:
-            raise LabError(f"no part is called {part}; there are {', '.join(PARTS)}")
+    alone = args.parts == ["limit"]
+    if args.record and (args.quick or args.goals or args.parts or args.driver):
+        raise LabError("only a full run is put on record: --record goes with no part and no other choice")
+    parts = [] if alone else wanted(args)
     module = args.module or verbs.build_module(lab)
     if not module.is_file():
         raise LabError(f"{module} does not exist")
-    out = args.out.absolute() if args.out else vm.results_dir(lab.cache, "bench")
+    out = vm.results_dir(lab.cache, "bench")
     bench = Bench(lab, out, module)
-    command = shlex.join(["tests/bench/run", *sys.argv[1:]])
-    kept: dict[str, Any] = {"command": command, "quick": args.quick, "conditions": bench.conditions(),
-                            "date": time.strftime("%Y-%m-%d")}
-    head = ["# SPDX-License-Identifier: GPL-2.0", f"{command}{' (quick)' if args.quick else ''}",
-            *(f"{k}: {v}" for k, v in kept["conditions"].items())]
-    texts = ["\n".join(head)]
-    for part in args.parts or PARTS:
-        with report.step(part):
-            kept[part], text = RUNS[part](bench, args)
-        texts.append(f"== {part}\n\n{text}")
-        print(f"\n{text}\n", flush=True)
-        (out / "bench.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-        (out / "bench.txt").write_text("\n\n".join(texts) + "\n", encoding="utf-8")
-    report.line(f"results: {out}/bench.txt and bench.json")
-    return 0
+    if alone:
+        return limits.check(bench)
+    run, record = Run(bench, args), Record(bench, args, began)
+    # What all parts share is made before any of them starts.
+    bench.plugin()
+    lab.kernel()
+    lab.roots.guest_image()
+    report.line(f"results: {out}")
+
+    def one(name: str) -> None:
+        with report.step(name):
+            record.add(name, PARTS[name](run))
+    pool = ThreadPoolExecutor(max(1, args.machines))
+    # A part that fails leaves the others' results to be had.
+    failed = [e for e in [f.exception() for f in [pool.submit(one, p) for p in parts]] if e]
+    with report.step("plots"):
+        drawn = plots.draw(lab, record.kept, out)
+    record.write()
+    for where in (args.out, KEPT if args.record and not failed else None):
+        if where:
+            keep(out, drawn, where)
+    if (found := record.goals()):
+        print(f"\n== goals\n\n{goals.text(found)}\n", flush=True)
+    report.line(f"results: {out}/bench.txt, bench.json and {len(drawn)} plots")
+    for exc in failed:
+        if not isinstance(exc, (LabError, counts.Bad)):
+            raise exc
+    return 2 if failed else 0
 
 
 def main(argv: list[str]) -> int:
@@ -190,5 +247,6 @@ def main(argv: list[str]) -> int:
         print(f"bench: {exc}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("bench: interrupted", file=sys.stderr)
-        return 130
+        print("bench: interrupted", file=sys.stderr, flush=True)
+        # Other parts wait for their machines in threads; those end with this process.
+        os._exit(130)

@@ -17,6 +17,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 HEADER = struct.Struct("<8s3Q")
 RECORD = struct.Struct("<2Q2I")
@@ -35,13 +36,12 @@ class Bad(Exception):
     """A file that is not what it should be."""
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """A block of code: where it begins, its instructions, whether it is one REP string step."""
 
     address: int
     instructions: int
-    repeats: bool
+    repeats: int
 
 
 @dataclass
@@ -101,7 +101,7 @@ def parse(data: bytes) -> Snapshot:
         raise Bad("a snapshot does not begin as one")
     if len(data) != HEADER.size + records * RECORD.size:
         raise Bad(f"a snapshot of {records} records has {len(data)} bytes")
-    found = {Block(address, instructions, bool(repeats)): executions
+    found = {Block(address, instructions, repeats): executions
              for address, executions, instructions, repeats
              in RECORD.iter_unpack(data[HEADER.size:])}
     return Snapshot(found, user, lost)

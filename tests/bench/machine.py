@@ -31,13 +31,14 @@ class Bench:
         # A build meanwhile must change neither what runs nor what is read of it.
         self.module = Path(shutil.copy(module, out / "ib_iser_rs.ko"))
 
-    def run(self, name: str, plan: Mapping[str, Any], timeout: float, **options: Any) -> dict[str, Any]:
-        """Run bench.guest.NAME with a plan; return the JSON it left."""
-        where = self.out / name
-        verdict = self.lab.run_one(self._prepare(where, plan), self._command(name),
+    def run(self, part: str, program: str, plan: Mapping[str, Any], timeout: float,
+            **options: Any) -> dict[str, Any]:
+        """Run bench.guest.PROGRAM with a plan; return the JSON it left."""
+        where = self.out / part
+        verdict = self.lab.run_one(self._prepare(where, plan), self._command(program),
                                    self._environment(where), timeout, **options)
-        self._judge(name, verdict)
-        return self._result(where, name)
+        self._judge(part, verdict)
+        return self._result(where)
 
     def run_two(self, name: str, plan: Mapping[str, Any], timeout: float,
                 **options: Any) -> dict[str, Any]:
@@ -51,7 +52,7 @@ class Bench:
             {"target": _silence, "initiator": vm.to_stdout}, **options)
         for role, verdict in verdicts.items():
             self._judge(role, verdict)
-        return self._result(where / "initiator", name)
+        return self._result(where / "initiator")
 
     def plugin(self) -> Path:
         """The compiled QEMU plugin."""
@@ -89,8 +90,8 @@ class Bench:
             raise LabError(f"{name} did not end well; its logs: {verdict.out}")
 
     @staticmethod
-    def _result(where: Path, name: str) -> dict[str, Any]:
-        return dict(json.loads((where / f"{name}.json").read_text(encoding="utf-8")))
+    def _result(where: Path) -> dict[str, Any]:
+        return dict(json.loads((where / "result.json").read_text(encoding="utf-8")))
 
 
 def _silence(chunk: bytes) -> None:

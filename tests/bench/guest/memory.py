@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Memory of the initiator's kernel for one session, in a machine that is no target.
+"""Memory of the initiator's kernel for sessions and LUNs, in a machine that is no target.
 
-Several sessions to one target with one LUN are logged in at once. Before and
-after, caches are dropped, and /proc/meminfo, /proc/zoneinfo and /proc/slabinfo
-are read. A round before the first that counts fills the slabs.
+Several sessions to one target with one LUN are logged in at once; then one to
+a target with many LUNs. Before and after, caches are dropped, and
+/proc/meminfo, /proc/zoneinfo and /proc/slabinfo are read. A round before the
+first that counts fills the slabs.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ import os
 import re
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from bench.guest.rig import conditions
+from bench.guest import ways
+from bench.guest.rig import conditions, leave
 from lab.guest import initiator, kernlog, lio, net, peer
-from lab.guest.driver import Driver
-from lab.guest.system import read, wait_for, write
+from lab.guest.system import read, write
+
+MANY = "iqn.2026-01.lab.iser:many"
 
 # What is not the kernel's own: free pages, page cache, pages of processes.
 NOT_KERNEL = ("MemFree", "Cached", "Buffers", "AnonPages", "PageTables")
@@ -86,63 +91,65 @@ def difference(before: dict[str, object], after: dict[str, object], sessions: in
     return found
 
 
-def login(node: initiator.Node, settings: dict[str, object], sessions: int) -> None:
-    """Log in that many times and wait for the disks."""
-    initiator.login(node, {**settings, "node.session.nr_sessions": sessions}, timeout=300)
-    wait_for(f"{sessions} sessions", lambda: len(initiator.sessions()) == sessions)
-    for session in initiator.sessions():
-        session.wait_disks(1, timeout=60)
-
-
-def measure(plan: dict[str, object], portal: str) -> list[dict[str, object]]:
-    """Every driver, round by round."""
-    sessions = int(str(plan["sessions"]))
-    rows: list[dict[str, object]] = []
-    node = initiator.new_node(lio.IQN, initiator.portal_text(portal))
-    named = os.environ.get("ISER_MODULE")
-    for kind in plan["drivers"]:  # type: ignore[attr-defined]
-        driver = Driver(kind, Path(named) if kind == "rust" and named else None)
-        driver.install()
-        driver.load()
-        for turn in range(int(str(plan["rounds"])) + 1):
-            before = sample()
-            login(node, plan["settings"], sessions)  # type: ignore[arg-type]
-            after = sample()
-            initiator.logout(node, timeout=300)
-            wait_for("the end of the sessions", lambda: not initiator.sessions())
-            if turn == 0:
-                continue
-            row = {"driver": kind, "round": turn - 1, **difference(before, after, sessions)}
-            rows.append(row)
-            print(f"memory {kind:<4} round {turn}: {row['kernel']:.0f} KiB per session", flush=True)
-        driver.unload()
+def measure(plan: Mapping[str, Any], address: str) -> list[dict[str, Any]]:
+    """Every driver, round by round: some sessions at once, then one with many LUNs."""
+    rows: list[dict[str, Any]] = []
+    for kind in plan["drivers"]:
+        loaded = ways.of(kind, lio.IQN, address)
+        loaded.load()
+        cases = [("session", loaded, int(plan["sessions"]), 1)]
+        if kind != "nvme":
+            cases.append(("many", ways.of(kind, MANY, address), 1, int(plan["luns"])))
+        for what, way, sessions, luns in cases:
+            for turn in range(int(plan["rounds"]) + 1):
+                before = sample()
+                way.attach(luns, sessions)
+                after = sample()
+                way.detach()
+                if turn == 0:
+                    continue
+                row = {"driver": kind, "what": what, "round": turn - 1,
+                       **difference(before, after, sessions)}
+                rows.append(row)
+                print(f"memory {kind:<4} {what:<7} round {turn}: {row['kernel']:.0f} KiB", flush=True)
+        loaded.unload()
     return rows
 
 
-def be_target() -> int:
-    """Serve a disk until the initiator has done."""
+def be_target(plan: Mapping[str, Any]) -> int:
+    """Serve disks until the initiator has done."""
     network = net.up("target")
-    lio.Target(portals=[(network.ipv4, 3260)], luns=[lio.Ramdisk("disk0", 16)]).up()
+    address = network.ipv4
+    first = lio.Target(portals=[(address, 3260)], luns=[lio.Ramdisk("disk0", 16)])
+    many = lio.Target(portals=[(address, 3260)], iqn=MANY,
+                      luns=[lio.Ramdisk(f"many{i}", 1) for i in range(int(plan["luns"]))])
+    for target in (first, many):
+        target.up()
+        target.add_portal(address, ways.TCP_PORT, iser=False)
+    if "nvme" in plan["drivers"]:
+        ways.Nvmet(address, 16).up()
     peer.serve({})
     return 0
 
 
-def be_initiator() -> int:
+def be_initiator(out: Path, plan: Mapping[str, Any]) -> int:
     """Measure, and leave the rows in the results directory."""
-    out = Path(os.environ["ISER_OUT"])
     mark = kernlog.mark("bench")
-    plan = json.loads((out / "plan.json").read_text(encoding="utf-8"))
     network = net.up("initiator")
     initiator.start()
     peer.wait(network.target_ipv4)
     rows = measure(plan, network.target_ipv4)
-    (out / "memory.json").write_text(
-        json.dumps({"conditions": conditions(), "plan": plan, "rows": rows}, indent=1),
-        encoding="utf-8")
+    leave(out, mark, {"conditions": conditions(), "plan": plan, "rows": rows})
     peer.call(network.target_ipv4, "end")
-    kernlog.check(mark)
     return 0
 
 
+def main(role: str) -> int:
+    """Be one of the two machines."""
+    out = Path(os.environ["ISER_OUT"])
+    plan = json.loads((out / "plan.json").read_text(encoding="utf-8"))
+    return be_target(plan) if role == "target" else be_initiator(out, plan)
+
+
 if __name__ == "__main__":
-    sys.exit(be_target() if sys.argv[1] == "target" else be_initiator())
+    sys.exit(main(sys.argv[1]))

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What every measurement stands on: one rxe device, one LIO ramdisk, two drivers in turn."""
+"""What every measurement stands on: one rxe device, one LIO ramdisk, the drivers in turn."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.guest import disk, initiator, lio, net
-from lab.guest.driver import Driver
+from bench.guest import ways
+from lab.guest import disk, initiator, kernlog, lio, net, tgt
 from lab.guest.system import output, read, write
 from lab.report import LabError
 
@@ -21,10 +22,7 @@ QUEUE = ("scheduler", "nr_requests", "max_sectors_kb", "nomerges", "rq_affinity"
 
 # The scheduler's switch that makes a run repeat itself, see steady().
 FEATURES = Path("/sys/kernel/debug/sched/features")
-
-# Settings of the node's record that change what is measured; open-iscsi's own
-# defaults, written down so that a file of the guest's root cannot change them.
-DEFAULTS = {"node.session.cmds_max": 128, "node.session.queue_depth": 32}
+DAMON = Path("/sys/module/damon_stat/parameters/enabled")
 
 
 @dataclass(frozen=True)
@@ -33,24 +31,32 @@ class Pattern:
 
     rw: str              # fio's word: randread, randwrite, read, write
     size: int            # bytes of one I/O
-    depth: int
-    count: int           # number of I/Os
+    depth: int           # of each job
+    count: int           # number of I/Os, of all jobs together
+    jobs: int = 1
 
     @property
     def name(self) -> str:
         """How tables and files call it."""
         kib = f"{self.size >> 10}k" if self.size >= 1024 else str(self.size)
-        return f"{self.rw} {kib} qd{self.depth}"
+        return f"{self.rw} {kib} qd{self.depth}{f' x{self.jobs}' if self.jobs > 1 else ''}"
 
-    def options(self, count: int | None = None) -> dict[str, object]:
-        """fio's options for this load, or for the same with another number of I/Os.
+    def options(self, count: int) -> dict[str, object]:
+        """fio's options for this load with that number of I/Os.
 
         `io_size` is what makes the number exact: `number_ios` stops at the
         size of the disk.
         """
-        n = self.count if count is None else count
-        return {"rw": self.rw, "bs": self.size, "iodepth": self.depth, "number_ios": n,
-                "io_size": n * self.size, "norandommap": True, "thread": True}
+        n = count // self.jobs
+        return {"rw": self.rw, "bs": self.size, "iodepth": self.depth, "numjobs": self.jobs,
+                "number_ios": n, "io_size": n * self.size, "norandommap": True, "thread": True,
+                "disk_util": 0}      # walks all of /sys/block for each disk
+
+
+def quiet() -> None:
+    """Stop what the kernel does now and then by itself: DAMON's statistics scan memory."""
+    if DAMON.exists():
+        write(DAMON, "N")
 
 
 def steady() -> None:
@@ -70,10 +76,13 @@ def stock() -> None:
     write(FEATURES, "WAKEUP_PREEMPTION")
 
 
-def drive(path: str, pattern: Pattern, count: int | None = None) -> dict[str, object]:
+def drive(disks: Sequence[str], pattern: Pattern, count: int | None = None) -> dict[str, object]:
     """Run one load and return what fio said; the number of I/Os must be the one asked for."""
-    job = disk.fio(path, timeout=1200, **pattern.options(count))
     wanted = pattern.count if count is None else count
+    options = pattern.options(wanted)
+    if len(disks) > 1:
+        options["file_service_type"] = "roundrobin"
+    job = disk.fio(":".join(disks), timeout=1200, **options)
     part = side(job, pattern)
     if part["total_ios"] != wanted:
         raise LabError(f"{pattern.name}: fio did {part['total_ios']} I/Os, not {wanted}")
@@ -88,41 +97,58 @@ def side(job: Mapping[str, object], pattern: Pattern) -> dict[str, object]:
 
 
 class Rig:
-    """Network and target; `session` is one login with one of the drivers."""
+    """Network and targets; `connected` is one of the drivers with its disks."""
 
-    def __init__(self, luns: int = 1, mib: int = RAMDISK_MIB) -> None:
+    def __init__(self, luns: int = 1, mib: int = RAMDISK_MIB, target: str = "lio") -> None:
+        quiet()
         self.network = net.up("both")
-        self.target = lio.Target(portals=[(self.network.target_ipv4, 3260)],
-                                 luns=[lio.Ramdisk(f"disk{i}", mib) for i in range(luns)])
-        self.target.up()
+        self.luns, self.mib = luns, mib
         self.disk = ""       # what the block layer does with the first disk seen
+        self.iqn = tgt.IQN if target == "tgt" else lio.IQN
         initiator.start()
-        self.node = initiator.new_node(self.target.iqn,
-                                       initiator.portal_text(self.network.target_ipv4))
+        if target == "tgt":
+            tgt.Target(mib=[mib] * luns, initiators=[initiator.initiator_name()]).up()
+            return
+        self.lio = lio.Target(portals=[(self.address, 3260)],
+                              luns=[lio.Ramdisk(f"disk{i}", mib) for i in range(luns)])
+        self.lio.up()
+        self.lio.add_portal(self.address, ways.TCP_PORT, iser=False)
+
+    @property
+    def address(self) -> str:
+        """Where the targets listen."""
+        return self.network.target_ipv4
 
     @contextlib.contextmanager
-    def driver(self, kind: str, parameters: Mapping[str, object] | None = None) -> Iterator[Driver]:
-        """One of the drivers, loaded; unloaded at the end."""
-        named = os.environ.get("ISER_MODULE")
-        found = Driver(kind, Path(named) if kind == "rust" and named else None)
-        found.install()
-        found.load(parameters)
+    def way(self, kind: str, parameters: Mapping[str, object] | None = None) -> Iterator[ways.Way]:
+        """A driver, loaded, with a target to connect to."""
+        nvmet = ways.Nvmet(self.address, self.mib) if kind == "nvme" else None
+        if nvmet:
+            nvmet.up()
         try:
-            yield found
+            found = ways.of(kind, self.iqn, self.address)
+            found.load(parameters)
+            try:
+                yield found
+            finally:
+                found.unload()
         finally:
-            found.unload()
+            if nvmet:
+                nvmet.down()
 
     @contextlib.contextmanager
-    def session(self, settings: Mapping[str, object] | None = None) -> Iterator[list[str]]:
-        """A session of the loaded driver: its disks."""
-        logged_in = initiator.login(self.node, {**DEFAULTS, **(settings or {})})
-        try:
-            disks = logged_in.wait_disks(len(self.target.luns))
-            queue = Path("/sys/block", os.path.basename(disks[0]), "queue")
-            self.disk = ", ".join(f"{n} {read(queue / n)}" for n in QUEUE)
-            yield disks
-        finally:
-            initiator.logout(self.node)
+    def connected(self, kind: str, parameters: Mapping[str, object] | None = None,
+                  settings: Mapping[str, object] | None = None,
+                  sessions: int = 1) -> Iterator[list[str]]:
+        """A driver with its disks; gone again at the end."""
+        with self.way(kind, parameters) as way:
+            disks = way.attach(self.luns, sessions, settings)
+            try:
+                queue = Path("/sys/block", os.path.basename(disks[0]), "queue")
+                self.disk = self.disk or ", ".join(f"{n} {read(queue / n)}" for n in QUEUE)
+                yield disks
+            finally:
+                way.detach()
 
 
 def conditions(rig: Rig | None = None) -> dict[str, str]:
@@ -130,5 +156,15 @@ def conditions(rig: Rig | None = None) -> dict[str, str]:
     words = [w for w in read("/proc/cmdline").split() if not w.startswith("iser.")]
     found = {"kernel": os.uname().release, "command line": " ".join(words)}
     if rig is not None:
-        found.update({"fio": output("fio", "--version").strip(), "disk": rig.disk})
+        found.update({"fio": output("fio", "--version").strip(), "disk": rig.disk,
+                      "settings": ", ".join(f"{k} {v}" for k, v in ways.DEFAULTS.items())})
     return found
+
+
+def leave(out: Path, mark: str, result: Mapping[str, object]) -> None:
+    """Leave the result for the host, with what the kernel has complained about since the mark.
+
+    A complaint is shown and does not end a run: most are of other drivers.
+    """
+    found = {**result, "complaints": kernlog.bad_since(mark)}
+    (out / "result.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
