@@ -8,6 +8,7 @@
     simulator   the plain code of the hostile target: cargo test in the toolchain root
     demo        `make demo`, on LIO and then on tgt
     selftests   tests/selftests in two virtual machines at once, one for LIO and one for tgt
+    counted     instructions per I/O of our module, against tests/bench/limits.toml
 
 and, where everything is asked for, what takes longer or needs an instrumented kernel:
 
@@ -156,6 +157,10 @@ class Suite:
             self.tally.add(stage, Outcome("run", FAIL, f"{type(exc).__name__}: {exc}"))
         self.tally.line(f"{stage}: done in {time.monotonic() - began:.0f} s")
 
+    def counted(self) -> None:
+        """Instructions per I/O of our module stay below their limits."""
+        self.program("counted", ["tests/bench/run", "limit"], KtapReader(), 900)
+
     def kunit(self) -> None:
         """The module's KUnit suites, in a kernel that has KUnit (built once: 15 minutes)."""
         self.program("kunit", [LAB, "kunit"], OneReader(), 3600)
@@ -180,7 +185,7 @@ class Suite:
         return self.tally.end(self.logs)
 
 
-STAGES = ("toolchain", "build", "lint", "host", "simulator", "demo", "selftests")
+STAGES = ("toolchain", "build", "lint", "host", "simulator", "demo", "selftests", "counted")
 # Only where everything is asked for: they take longer, or need a kernel of their own.
 MORE = ("hostile", "kunit", "debug")
 # What the selftests need.
