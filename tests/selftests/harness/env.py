@@ -115,7 +115,7 @@ class Env:
         """
         left = [f"session {s.sid} ({s.state})" for s in initiator.sessions()]
         if left:
-            self._log_out_all()
+            self.log_out_all()
         self._forget_records()
         if failed or left:
             with suppress(LabError):
@@ -131,7 +131,7 @@ class Env:
             raise Failure("the test left behind: " + ", ".join(left))
 
     @staticmethod
-    def _log_out_all() -> None:
+    def log_out_all() -> None:
         """Log out of whatever is there; iscsid refuses while it reconnects."""
         def gone() -> bool:
             for session in initiator.sessions():
