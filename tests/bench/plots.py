@@ -41,7 +41,7 @@ def quoted(text: str) -> str:
 
 def script(plot: Bars, caption: str) -> str:
     """The gnuplot script of a plot."""
-    rows = [f"set terminal svg size {max(760, 240 + 90 * len(plot.labels))},460 "
+    rows = [f"set terminal svg size {max(760, 240 + 125 * len(plot.labels))},460 "
             "font 'sans-serif,11' background '#ffffff'",
             f"set title {quoted(plot.title)} noenhanced",
             f"set label {quoted(caption)} at screen 0.01,0.06 font ',8' noenhanced",
