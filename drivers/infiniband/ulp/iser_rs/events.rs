@@ -130,19 +130,21 @@ impl Endpoint {
     /// The peer, or something between, has ended the connection. The transport class
     /// does the rest; until then nothing is posted that would not be flushed.
     fn lost(&self, id: &EndpointId, what: &CStr) {
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
         if inner.machine.state().is_ending() {
             return;
         }
-        if inner.farewell != Farewell::None {
+        // Nobody has to wait for it any more.
+        if core::mem::replace(&mut inner.farewell, Farewell::Gone) != Farewell::None {
             // As expected.
-            let mut inner = inner;
-            inner.farewell = Farewell::Gone;
             self.changed.notify_all();
             return;
         }
-        let failed = |bound: &Bound| bound.channel.ops().has_failed();
-        if !inner.bound.as_ref().is_some_and(failed) {
+        let silent = |bound: &Bound| {
+            let receiver = bound.channel.ops();
+            receiver.has_failed() || receiver.logged_out()
+        };
+        if !inner.bound.as_ref().is_some_and(silent) {
             iscsi::notice!("{}: connection lost: {what}\n", self.portal);
         }
         if let Some(bound) = &inner.bound {
@@ -158,7 +160,6 @@ impl Endpoint {
                 conn.fail(ConnError::CONN_FAILED);
             }
             None => {
-                let mut inner = inner;
                 inner.error = ECONNRESET;
                 self.advance(&mut inner, ConnState::Terminating);
             }
