@@ -16,6 +16,7 @@ from lab.report import LabError
 
 NAME = "iqn.2026-01.lab.iser:initiator"
 NAME_FILE = Path("/etc/iscsi/initiatorname.iscsi")
+ISCSID_LOG = "/run/iser/iscsid.log"  # where the lab's machine has no syslog
 TARGET_LINE = re.compile(r"^(\S+),(-?\d+) (\S+)$")
 
 
@@ -129,7 +130,7 @@ def start(name: str | None = None) -> None:
         # to a file, which the first process saves with the results.
         os.makedirs("/run/iser", exist_ok=True)
         level = os.environ.get("ISER_ISCSID_DEBUG", "1")
-        with open("/run/iser/iscsid.log", "ab") as log:
+        with open(ISCSID_LOG, "ab") as log:
             subprocess.Popen(["iscsid", "-f", "-d", level], stdin=subprocess.DEVNULL,
                              stdout=log, stderr=log, start_new_session=True)
     wait_for("iscsid", iscsid_running, 10)

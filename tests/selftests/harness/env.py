@@ -16,6 +16,7 @@ from typing import Protocol
 from harness import kernlog as judge
 from harness import leftover
 from harness.case import BOTH, Failure, check, equal
+from harness.mishap import Watch
 from lab.guest import disk, initiator, kernlog, lio, net, tgt
 from lab.guest.driver import Driver
 from lab.guest.initiator import Node, Session
@@ -26,9 +27,6 @@ from lab.report import LabError
 PORT = 3260
 DISK_MIB = 96
 SETTLE_SECONDS = 15
-
-TGT_LOG = "/run/iser/tgtd.log"
-TGT_TOO_EARLY = "non-login pdu during login phase"
 
 # A login that cannot succeed shall say so soon: no retries.
 ONE_TRY: Mapping[str, object] = {"node.session.initial_login_retry_max": 1,
@@ -75,7 +73,7 @@ class Env:
         self.kind = ""                     # target of the running test
         self._network: net.Network | None = None
         self._target: Target | None = None
-        self._tgt_log = 0                  # how long tgt's log was at the last login
+        self._watch = Watch(None)          # since the last login
         self._reloaded = False             # the module has other parameters than usual
         self._chosen = False               # the running test has asked for a target
 
@@ -239,48 +237,30 @@ class Env:
         equal(f"state of session {session.sid} at the end", session.state, "LOGGED_IN")
         if not may_drop:
             lost = judge.connection_errors(kernlog.since(mark))
-            check(not lost or self._tgt_hung_up(), "the connection was lost and recovered:\n" + "\n".join(lost))
+            check(not lost or self._watch.hung_up(), "the connection was lost and recovered:\n" + "\n".join(lost))
         initiator.logout(node)
         initiator.forget(node)
 
     def _login(self, node: Node, values: Mapping[str, object] | None, chap: Chap | None) -> Session:
-        """Log in; once more if tgt has hung up or crashed, as it does at times."""
-        self._tgt_log = os.path.getsize(TGT_LOG) if os.path.exists(TGT_LOG) else 0
+        """Log in; again if the target has spoiled it, as they do at times."""
         for _ in range(2):
+            self._watch = Watch(self._target)
             try:
                 return initiator.login(node, values, chap)
             except LabError:
-                if not self.tgt_revived(chap) and not self._tgt_hung_up():
+                if not self._watch.spoiled(bool(chap)):
                     raise
                 run("iscsiadm", *initiator.of(node), "--logout", check=False)
+                values = {**(values or {}), **AFTER_A_REFUSAL}
+        self._watch = Watch(self._target)
         return initiator.login(node, values, chap)
-
-    def tgt_revived(self, chap: Chap | None) -> bool:
-        """Whether tgt has crashed in a login with CHAP, and is there again; see lab.guest.tgt."""
-        if not chap or not isinstance(self._target, tgt.Target) or self._target.alive():
-            return False
-        print("# tgtd has crashed in the login: once more, with a new one", flush=True)
-        self._target.down()
-        self._target.up()
-        return True
-
-    def _tgt_hung_up(self) -> bool:
-        """Whether tgt has taken a request for one that came too early; see lab.guest.tgt."""
-        if not isinstance(self._target, tgt.Target):
-            return False
-        with open(TGT_LOG, encoding="utf-8", errors="replace") as log:
-            log.seek(self._tgt_log)
-            return TGT_TOO_EARLY in log.read()
 
     def refused(self, node: Node, values: Mapping[str, object] | None = None,
                 chap: Chap | None = None) -> str:
         """Log in where that must fail; return what iscsiadm said."""
         try:
-            session = initiator.login(node, {**ONE_TRY, **(values or {})}, chap)
+            session = self._login(node, {**ONE_TRY, **(values or {})}, chap)
         except LabError as exc:
-            if self.tgt_revived(chap):
-                run("iscsiadm", *initiator.of(node), "--logout", check=False)
-                return self.refused(node, values, chap)
             equal("sessions after the refused login", initiator.sessions(), [])
             return str(exc)
         raise Failure(f"the login succeeded: session {session.sid}")
