@@ -44,7 +44,7 @@ def counted(quick: bool, drivers: Sequence[str]) -> Plan:
     if not quick:
         patterns = [*both(512, 16, 1500), *patterns, *both(16 * KIB, 16, 800),
                     *both(64 * KIB, 16, 400), *both(256 * KIB, 16, 128), *both(1024 * KIB, 16, 48)]
-    rounds = 2 if quick else 3
+    rounds = 2 if quick else 5
     return machine([{"name": "main", "driver": d, "patterns": patterns, "rounds": rounds}
                     for d in drivers])
 

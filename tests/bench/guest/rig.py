@@ -24,6 +24,10 @@ QUEUE = ("scheduler", "nr_requests", "max_sectors_kb", "nomerges", "rq_affinity"
 FEATURES = Path("/sys/kernel/debug/sched/features")
 DAMON = Path("/sys/module/damon_stat/parameters/enabled")
 
+# For fio's buffers; the largest load has 16 MiB, and each job its own.
+HUGE_PAGES = 16
+NR_HUGE = Path("/proc/sys/vm/nr_hugepages")
+
 
 @dataclass(frozen=True)
 class Pattern:
@@ -45,11 +49,14 @@ class Pattern:
         """fio's options for this load with that number of I/Os.
 
         `io_size` is what makes the number exact: `number_ios` stops at the
-        size of the disk.
+        size of the disk. Buffers are huge pages: whether ordinary memory gets any,
+        and how scattered it is otherwise, changes from run to run, and at 1 MiB
+        that is more than drivers differ by.
         """
         n = count // self.jobs
         return {"rw": self.rw, "bs": self.size, "iodepth": self.depth, "numjobs": self.jobs,
                 "number_ios": n, "io_size": n * self.size, "norandommap": True, "thread": True,
+                "iomem": "shmhuge",
                 "disk_util": 0}      # walks all of /sys/block for each disk
 
 
@@ -57,6 +64,13 @@ def quiet() -> None:
     """Stop what the kernel does now and then by itself: DAMON's statistics scan memory."""
     if DAMON.exists():
         write(DAMON, "N")
+
+
+def reserve() -> None:
+    """Set huge pages aside while there are some."""
+    write(NR_HUGE, str(HUGE_PAGES))
+    if int(read(NR_HUGE)) != HUGE_PAGES:
+        raise LabError(f"{NR_HUGE}: only {read(NR_HUGE)} of {HUGE_PAGES} huge pages; give the machine more memory")
 
 
 def steady() -> None:
@@ -101,6 +115,7 @@ class Rig:
 
     def __init__(self, luns: int = 1, mib: int = RAMDISK_MIB, target: str = "lio") -> None:
         quiet()
+        reserve()
         self.network = net.up("both")
         self.luns, self.mib = luns, mib
         self.disk = ""       # what the block layer does with the first disk seen
@@ -144,8 +159,10 @@ class Rig:
         with self.way(kind, parameters) as way:
             disks = way.attach(self.luns, sessions, settings)
             try:
-                queue = Path("/sys/block", os.path.basename(disks[0]), "queue")
-                self.disk = self.disk or ", ".join(f"{n} {read(queue / n)}" for n in QUEUE)
+                queues = [Path("/sys/block", os.path.basename(name), "queue") for name in disks]
+                for queue in queues:
+                    write(queue / "nomerges", "2")   # one I/O is one command
+                self.disk = self.disk or ", ".join(f"{n} {read(queues[0] / n)}" for n in QUEUE)
                 yield disks
             finally:
                 way.detach()
