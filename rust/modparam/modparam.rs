@@ -331,3 +331,83 @@ macro_rules! module_param {
         $crate::modinfo!(concat!("parmtype=", $name, ":", $type, "\0"));
     };
 }
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[cfg_attr(CONFIG_KUNIT = "y", kernel::macros::kunit_tests(modparam))]
+mod tests {
+    use super::*;
+
+    /// What sysfs shows of a value.
+    fn shown(param: &impl Kind) -> [u8; 12] {
+        let mut text = [0; 12];
+        let mut to = Line {
+            buf: &mut text,
+            len: 0,
+        };
+        let _ = param.show(&mut to);
+        text
+    }
+
+    fn padded(text: &str) -> [u8; 12] {
+        bytes(text)
+    }
+
+    #[test]
+    fn numbers() {
+        let param = Uint::new(512, 1);
+        // What is written; what the value is then.
+        let table = [
+            (Some(c"7"), true, "7"),
+            (Some(c"8\n"), true, "8"),
+            (Some(c"0"), false, "8"),
+            (Some(c"-1"), false, "8"),
+            (Some(c"1 2"), false, "8"),
+            (Some(c"\xff"), false, "8"),
+            (Some(c""), false, "8"),
+            (None, false, "8"),
+            (Some(c"4294967295"), true, "4294967295"),
+            (Some(c"4294967296"), false, "4294967295"),
+        ];
+        assert_eq!(shown(&param), padded("512"));
+        for (text, accepted, value) in table {
+            assert_eq!(param.set(c"test", text).is_ok(), accepted);
+            assert_eq!(shown(&param), padded(value));
+        }
+    }
+
+    #[test]
+    fn signed_numbers() {
+        let param = Int::new(0);
+        for (text, accepted, value) in [
+            (c"-5\n", true, "-5"),
+            (c"2147483648", false, "-5"),
+            (c"3", true, "3"),
+        ] {
+            assert_eq!(param.set(c"test", Some(text)).is_ok(), accepted);
+            assert_eq!(shown(&param), padded(value));
+        }
+    }
+
+    #[test]
+    fn switches_of_one_position() {
+        for position in [true, false] {
+            let param = Fixed::new(position, "this is a test");
+            // The name alone means yes.
+            let table = [
+                (None, Some(true)),
+                (Some(c"Y"), Some(true)),
+                (Some(c"1\n"), Some(true)),
+                (Some(c"N"), Some(false)),
+                (Some(c"0"), Some(false)),
+                (Some(c"off"), Some(false)),
+                (Some(c"maybe"), None),
+                (Some(c""), None),
+            ];
+            for (text, meaning) in table {
+                let accepted = param.set(c"test", text).is_ok();
+                assert_eq!(accepted, meaning == Some(position));
+                assert_eq!(shown(&param), padded(if position { "Y" } else { "N" }));
+            }
+        }
+    }
+}

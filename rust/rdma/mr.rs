@@ -147,3 +147,121 @@ impl Drop for Region {
         unsafe { bindings::ib_dereg_mr(self.raw) };
     }
 }
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[cfg_attr(CONFIG_KUNIT = "y", kernel::macros::kunit_tests(rdma_mr))]
+mod tests {
+    use super::*;
+    use core::mem::ManuallyDrop;
+
+    const FIRST_KEY: u32 = 0xabcd_ef10;
+
+    /// A region without a device behind it.
+    struct Fake {
+        mr: bindings::ib_mr,
+        dev: bindings::ib_device,
+    }
+
+    impl Fake {
+        fn new() -> Result<KBox<Self>> {
+            let mut fake = KBox::<Self>::new_uninit(GFP_KERNEL)?;
+            // SAFETY: Zeroes are valid for both: operations are optional.
+            let mut fake = unsafe {
+                fake.as_mut_ptr()
+                    .cast::<u8>()
+                    .write_bytes(0, size_of::<Self>());
+                fake.assume_init()
+            };
+            fake.dev.ops.map_mr_sg = Some(map_mr_sg);
+            fake.mr.device = &raw mut fake.dev;
+            (fake.mr.lkey, fake.mr.rkey) = (FIRST_KEY, FIRST_KEY);
+            Ok(fake)
+        }
+
+        /// The region. Dropping it would give it back to a device.
+        fn region(&mut self) -> ManuallyDrop<Region> {
+            ManuallyDrop::new(Region {
+                raw: &raw mut self.mr,
+            })
+        }
+    }
+
+    /// A number of entries that the provider refuses.
+    const FAILING: i32 = 100;
+
+    /// Maps up to four entries.
+    ///
+    /// # Safety
+    ///
+    /// None: the pointers are not followed.
+    unsafe extern "C" fn map_mr_sg(
+        _mr: *mut bindings::ib_mr,
+        _sg: *mut bindings::scatterlist,
+        nents: i32,
+        _offset: *mut u32,
+    ) -> i32 {
+        if nents == FAILING {
+            ENOMEM.to_errno()
+        } else {
+            nents.min(4)
+        }
+    }
+
+    #[test]
+    fn each_use_has_another_key() -> Result {
+        let mut fake = Fake::new()?;
+        let mut region = fake.region();
+        let mut last = region.rkey();
+        let mut seen = [false; 256];
+        for _ in 0..256 {
+            // SAFETY: No memory is mapped.
+            unsafe { region.map((core::ptr::null_mut(), 1)) }?;
+            let key = region.rkey();
+            assert!(key != last);
+            assert_eq!(key, region.lkey());
+            // What names the region stays.
+            assert_eq!(key & !KEY_MASK, FIRST_KEY & !KEY_MASK);
+            seen[(key & KEY_MASK) as usize] = true;
+            last = key;
+        }
+        // All 256 keys take their turn, and then the first one comes back.
+        assert!(seen.iter().all(|seen| *seen));
+        assert_eq!(last, FIRST_KEY);
+        Ok(())
+    }
+
+    #[test]
+    fn all_entries_or_none() -> Result {
+        let mut fake = Fake::new()?;
+        let mut region = fake.region();
+        let table = [
+            (1, Ok(())),
+            (4, Ok(())),
+            // A region that covers a part of a command is none.
+            (5, Err(EINVAL)),
+            (FAILING, Err(ENOMEM)),
+        ];
+        for (entries, expected) in table {
+            // SAFETY: No memory is mapped.
+            let mapped = unsafe { region.map((core::ptr::null_mut(), entries)) };
+            assert_eq!(mapped, expected);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn access_of_the_peer() {
+        let remote_read = bindings::ib_access_flags_IB_ACCESS_REMOTE_READ as i32;
+        let remote_write = bindings::ib_access_flags_IB_ACCESS_REMOTE_WRITE as i32;
+        let table = [
+            (Access::Local, false, false),
+            (Access::RemoteRead, true, false),
+            (Access::RemoteWrite, false, true),
+        ];
+        for (access, read, write) in table {
+            let flags = access.as_raw();
+            let (reads, writes) = (flags & remote_read, flags & remote_write);
+            assert_eq!((reads != 0, writes != 0), (read, write));
+        }
+    }
+}

@@ -317,3 +317,166 @@ impl Receives {
         &self.large
     }
 }
+
+#[cfg(all(CONFIG_KUNIT = "y", CONFIG_INFINIBAND_VIRT_DMA))]
+#[cfg_attr(CONFIG_KUNIT = "y", kernel::macros::kunit_tests(rdma_recv))]
+mod tests {
+    use super::*;
+
+    /// What a session asks for, and what the ring has besides.
+    const COUNT: usize = 20;
+    const RING: usize = COUNT + BATCH as usize - 1;
+
+    /// A queue pair without a device behind it, which remembers what it was given.
+    ///
+    /// The queue pair comes first, so that its address is that of the whole.
+    #[repr(C)]
+    struct Queue {
+        qp: bindings::ib_qp,
+        dev: bindings::ib_device,
+        posted: KVec<*mut bindings::ib_cqe>,
+        full: bool,
+    }
+
+    impl Queue {
+        fn new() -> Result<KBox<Self>> {
+            let mut queue = KBox::<Self>::new_uninit(GFP_KERNEL)?;
+            let raw = queue.as_mut_ptr();
+            // SAFETY: Zeroes are valid for all of it but the list, which follows; a device
+            // without a DMA device is a virtual one, and its operations are optional.
+            let mut queue = unsafe {
+                raw.cast::<u8>().write_bytes(0, size_of::<Self>());
+                (&raw mut (*raw).posted).write(KVec::with_capacity(2 * RING, GFP_KERNEL)?);
+                queue.assume_init()
+            };
+            queue.dev.ops.post_recv = Some(post_recv);
+            queue.qp.device = &raw mut queue.dev;
+            Ok(queue)
+        }
+
+        /// The queue pair, from which `post_recv` finds back here.
+        fn qp(&mut self) -> *mut bindings::ib_qp {
+            core::ptr::from_mut(self).cast()
+        }
+
+        /// Completes one of the requests.
+        fn complete(&mut self, number: usize) -> Result<*mut bindings::ib_cqe> {
+            let index = number % self.posted.len();
+            Ok(self.posted.remove(index)?)
+        }
+
+        /// Buffers for this queue.
+        fn receives(&mut self) -> Result<Receives> {
+            // SAFETY: The tests drop the buffers before the queue.
+            unsafe { Receives::new(&raw mut self.dev, 1, COUNT, 128, 1024, done) }
+        }
+
+        fn has_twice(&self) -> bool {
+            let mut rest = &self.posted[..];
+            while let [first, more @ ..] = rest {
+                if more.contains(first) {
+                    return true;
+                }
+                rest = more;
+            }
+            false
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `qp` must be that of a [`Queue`] that nobody else uses, `wr` a chain of requests.
+    unsafe extern "C" fn post_recv(
+        qp: *mut bindings::ib_qp,
+        mut wr: *const bindings::ib_recv_wr,
+        _bad: *mut *const bindings::ib_recv_wr,
+    ) -> i32 {
+        // SAFETY: By the contract.
+        let queue = unsafe { &mut *qp.cast::<Queue>() };
+        if queue.full {
+            return ENOMEM.to_errno();
+        }
+        while !wr.is_null() {
+            // SAFETY: By the contract; the request is one of a completion entry.
+            let (cqe, next) = unsafe { ((*wr).__bindgen_anon_1.wr_cqe, (*wr).next) };
+            if queue.posted.push(cqe, GFP_KERNEL).is_err() {
+                return ENOMEM.to_errno();
+            }
+            wr = next;
+        }
+        0
+    }
+
+    unsafe extern "C" fn done(_cq: *mut bindings::ib_cq, _wc: *mut bindings::ib_wc) {}
+
+    #[test]
+    fn each_is_posted_once() -> Result {
+        let mut queue = Queue::new()?;
+        let receives = queue.receives()?;
+        assert_eq!(receives.ring().len(), RING);
+        assert_eq!(receives.large().len(), LARGE);
+        for _ in 0..2 {
+            for buffer in Iterator::chain(receives.ring().iter(), receives.large()) {
+                // SAFETY: The queue takes any number of requests; nobody reads a buffer.
+                unsafe { buffer.post(queue.qp()) }?;
+                assert!(buffer.is_posted());
+            }
+        }
+        assert_eq!(queue.posted.len(), RING + LARGE);
+        assert!(!queue.has_twice());
+        Ok(())
+    }
+
+    #[test]
+    fn a_refused_post_changes_nothing() -> Result {
+        let mut queue = Queue::new()?;
+        let receives = queue.receives()?;
+        for full in [true, false] {
+            queue.full = full;
+            for buffer in receives.ring() {
+                // SAFETY: As above.
+                let posted = unsafe { buffer.post(queue.qp()) };
+                assert_eq!(posted.is_err(), full);
+                assert_eq!(buffer.is_idle(), full);
+            }
+            assert_eq!(queue.posted.len(), if full { 0 } else { RING });
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn reposting_loses_none() -> Result {
+        let mut queue = Queue::new()?;
+        let receives = queue.receives()?;
+        for buffer in Iterator::chain(receives.ring().iter(), receives.large()) {
+            // SAFETY: As above.
+            unsafe { buffer.post(queue.qp()) }?;
+        }
+        // Completions in an order of no pattern, of buffers of both kinds.
+        let mut seed = 1usize;
+        for _ in 0..1000 {
+            seed = seed.wrapping_mul(25173).wrapping_add(13849) & 0xffff;
+            let cqe = queue.complete(seed)?;
+            // SAFETY: The entry is one of `receives`; its request has completed, and nothing of the
+            // bytes is left when it is posted again.
+            let buffer = unsafe {
+                let buffer = RecvBuffer::from_cqe(cqe);
+                let bytes = buffer.bytes(&raw mut queue.dev, u32::MAX).len();
+                assert_eq!(bytes, if buffer.is_large() { 1024 } else { 128 });
+                assert!(!buffer.is_posted() && !buffer.is_idle());
+                buffer.read(&raw mut queue.dev);
+                receives.repost(buffer, queue.qp())?;
+                buffer
+            };
+            assert!(buffer.is_posted());
+            assert!(!queue.has_twice());
+            // Up to one less than a batch wait; the session has what it asked for.
+            assert!(queue.posted.len() >= COUNT + LARGE);
+            assert!(queue.posted.len() <= RING + LARGE);
+        }
+        // SAFETY: No completion is running.
+        let waiting = unsafe { (*receives.batch.get()).count } as usize;
+        assert_eq!(queue.posted.len() + waiting, RING + LARGE);
+        Ok(())
+    }
+}

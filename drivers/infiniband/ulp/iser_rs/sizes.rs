@@ -114,3 +114,125 @@ pub(crate) fn data_outs(unsolicited: u32, immediate: u32, segment: u32) -> u32 {
         .saturating_sub(immediate)
         .div_ceil(segment.max(1))
 }
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[cfg_attr(CONFIG_KUNIT = "y", kernel::macros::kunit_tests(ib_iser_sizes))]
+mod tests {
+    use super::*;
+
+    const CAPS: DeviceCaps = DeviceCaps {
+        max_qp_wr: 16384,
+        max_send_sge: 16,
+        max_qp_rd_atom: 16,
+        max_region_pages: 512,
+        fast_registration: true,
+        sg_gaps: false,
+        checks_invalidation: true,
+    };
+
+    #[test]
+    fn tasks_of_a_queue_pair() {
+        // Send and receive requests; tasks.
+        let table = [
+            (QP.max_send_wr, QP.max_recv_wr, MAX_TASKS),
+            (u32::MAX, u32::MAX, MAX_TASKS),
+            (MIN_SEND_SHARE + 100, QP.max_recv_wr, 100),
+            (QP.max_send_wr, UNSOLICITED_RECEIVES + EXTRA_RECEIVES + 7, 7),
+            (MIN_SEND_SHARE, QP.max_recv_wr, 0),
+            (QP.max_send_wr, 1, 0),
+            (0, 0, 0),
+        ];
+        for (max_send_wr, max_recv_wr, tasks) in table {
+            let qp = QpConfig {
+                max_send_wr,
+                max_recv_wr,
+                ..QP
+            };
+            assert_eq!(max_tasks(&qp), tasks);
+            if tasks > 0 {
+                // Every task may be answered, and the target may speak unasked, at once.
+                let receives = channel(tasks, 1).receives;
+                assert_eq!(receives, tasks + UNSOLICITED_RECEIVES);
+                assert!(receives + EXTRA_RECEIVES <= max_recv_wr);
+                // Every key may be invalidated while a command of the most PDUs is sent.
+                assert!(max_send_wr - tasks >= MIN_SEND_SHARE);
+            }
+        }
+    }
+
+    #[test]
+    fn commands_fit_the_regions() {
+        // Pages of a region, gaps, max_sectors; entries, sectors.
+        let table = [
+            (512, false, 1024, 128, 1024),
+            (512, true, 1024, 128, 1024),
+            // A list that begins inside a page takes a page more.
+            (512, false, 8192, 511, 4088),
+            (512, true, 8192, 512, 4096),
+            (8192, true, u32::MAX, 4096, 32768),
+            (512, false, 1, 1, 1),
+            (512, false, 9, 2, 9),
+            (1, false, 1024, 1, 8),
+        ];
+        for (max_region_pages, sg_gaps, max_sectors, entries, sectors) in table {
+            let caps = DeviceCaps {
+                max_region_pages,
+                sg_gaps,
+                ..CAPS
+            };
+            let io = IoSize::new(&caps, max_sectors);
+            assert_eq!((io.sg_tablesize, io.max_sectors), (entries, sectors));
+            let boundary = if sg_gaps { 0 } else { 4095 };
+            assert_eq!(IoSize::virt_boundary(&caps), boundary);
+        }
+    }
+
+    #[test]
+    fn a_session_on_another_device() {
+        // Entries and boundary of the session; pages and gaps of the device; pages of a region.
+        let table = [
+            (128, 4095, 512, false, Some(129)),
+            (128, 4095, 512, true, Some(128)),
+            (128, 0, 512, true, Some(128)),
+            // Its lists have gaps that this device does not take.
+            (128, 0, 512, false, None),
+            (511, 4095, 512, false, Some(512)),
+            (512, 4095, 512, false, None),
+            (512, 4095, 512, true, Some(512)),
+            (u32::MAX, 4095, u32::MAX, false, None),
+        ];
+        for (sg_tablesize, virt_boundary_mask, max_region_pages, sg_gaps, pages) in table {
+            let caps = DeviceCaps {
+                max_region_pages,
+                sg_gaps,
+                ..CAPS
+            };
+            let limits = SessionLimits {
+                cmds_max: 128,
+                scsi_cmds_max: 113,
+                sg_tablesize,
+                virt_boundary_mask,
+            };
+            assert_eq!(region_pages(&caps, &limits), pages);
+        }
+    }
+
+    #[test]
+    fn data_outs_of_a_command() {
+        // Unsolicited bytes, immediate ones of them, length of a segment; PDUs.
+        let table = [
+            (65536, 0, 8192, 8),
+            (65536, 8192, 8192, 7),
+            (65536, 65536, 8192, 0),
+            (65536, 65535, 8192, 1),
+            (8193, 0, 8192, 2),
+            (0, 0, 8192, 0),
+            // A target that says nonsense.
+            (100, 0, 0, 100),
+            (0, 100, 0, 0),
+        ];
+        for (unsolicited, immediate, segment, pdus) in table {
+            assert_eq!(data_outs(unsolicited, immediate, segment), pdus);
+        }
+    }
+}
