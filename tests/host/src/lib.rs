@@ -4,7 +4,8 @@
 //!
 //! The modules are their own files, not copies. What is tested beside them in this crate
 //! needs a generator of random input; what does not is a KUnit test in the file itself and runs
-//! here as well.
+//! here as well. `models` has the rules a second time: the property tests and the fuzzer ([`fuzz`])
+//! hold the code against them.
 
 // Nothing but the tests calls these modules here, and they not all of them.
 #![allow(dead_code)]
@@ -40,9 +41,26 @@ mod violation;
 #[path = "../../../drivers/infiniband/ulp/iser_rs/wire.rs"]
 mod wire;
 
+pub mod fuzz;
+mod models;
+
+#[cfg(test)]
+mod cm_data_props;
+#[cfg(test)]
+mod number_props;
 #[cfg(test)]
 mod send_queue_props;
 #[cfg(test)]
 mod slot_state_props;
 #[cfg(test)]
 mod wire_props;
+
+/// How many inputs a property is tried with; two are enough where Miri looks at each step.
+#[cfg(test)]
+fn cases(cases: u32) -> proptest::test_runner::Config {
+    proptest::test_runner::Config {
+        cases: if cfg!(miri) { 2 } else { cases },
+        failure_persistence: None,
+        ..Default::default()
+    }
+}
