@@ -13,11 +13,13 @@
 #:   uninstall        undo `make install`
 #: Checking
 #:   check            the test suite; its parts: scripts/check --help
-#:   check-all        the same, then kunit and check-debug
+#:   check-all        the same, then fuzz, miri, hostile, kunit and check-debug
 #:   bench            measure against the C driver and its rivals: below 40 minutes; QUICK=1
 #:                    below 8; GOALS=1 only what the goals are about
 #:   check-debug      sessions, resets and losses on a kernel with KASAN, lockdep and others
 #:   kunit            the module's KUnit suites, on that kernel (it is built once: 15 minutes)
+#:   fuzz             libFuzzer on the pure code, SECONDS=60; ARGS=--help
+#:   miri             tests of the pure code under Miri, which is part of nightly Rust
 #:   hostile          a target that breaks the rules in about 270 ways; ARGS=--help
 #:   lint             formats, clippy, checkpatch, shellcheck, licence headers, Python
 #:   rustfmt          format the Rust code
@@ -106,13 +108,17 @@ rustfmtcheck:
 lint:
 	+@scripts/lint $(ARGS)
 
-.PHONY: check check-all bench toolchain demo shell check-debug kunit hostile
+.PHONY: check check-all bench toolchain demo shell check-debug kunit hostile fuzz miri
 bench:
 	+@tests/bench/run $(ARGS)
 check:
 	+@scripts/check $(ARGS)
 check-all:
 	+@scripts/check --all $(ARGS)
+fuzz:
+	+@scripts/iser-lab fuzz $(if $(SECONDS),--seconds '$(SECONDS)') $(ARGS)
+miri:
+	+@scripts/check --stage miri $(ARGS)
 toolchain demo shell check-debug kunit hostile:
 	+@scripts/iser-lab $@ $(ARGS)
 

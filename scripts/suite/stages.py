@@ -10,9 +10,11 @@
     selftests   tests/selftests in two virtual machines at once, one for LIO and one for tgt
     counted     instructions per I/O of our module, against tests/bench/limits.toml
 
-and, where everything is asked for, what takes longer or needs an instrumented kernel:
+and, where everything is asked for, what takes longer or needs another compiler or kernel:
 
-    hostile     `make hostile`
+    fuzz        `make fuzz`: libFuzzer on the pure code, for a minute
+    miri        the host's tests of the pure code under Miri, where it is installed
+    hostile     `make hostile`, with 100 000 PDUs made by chance
     kunit       the module's KUnit suites
     debug       `make check-debug`, on LIO and then on tgt
 """
@@ -20,17 +22,18 @@ and, where everything is asked for, what takes longer or needs an instrumented k
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness.case import BOTH
-from harness.ktap import FAIL, PASS
+from harness.ktap import FAIL, PASS, SKIP
 from lab import config
 
 from suite import guest
@@ -44,6 +47,8 @@ MANIFEST = "tests/host/Cargo.toml"
 SIMULATOR = "tests/hostile/Cargo.toml"
 MSRV = (1, 85)
 WARNING = re.compile(r"\bwarning\b", re.IGNORECASE)
+NO_MIRI = ("Miri is part of nightly Rust only, which no Debian package brings; with rustup: "
+           "rustup toolchain install nightly --component miri,rust-src")
 # The lines of a log that a stage without results of its own shows when it fails.
 LAST_LINES = 40
 
@@ -58,6 +63,15 @@ def cargo() -> list[str]:
     return [LAB, "toolchain", "exec", "--", "cargo"]
 
 
+def miri() -> list[str]:
+    """`cargo miri` of the nightly toolchain; empty if there is none."""
+    for command in (["rustup", "run", "nightly", "cargo", "miri"], ["cargo", "miri"]):
+        if shutil.which(command[0]) and not subprocess.run(
+                [*command, "--version"], capture_output=True, check=False, cwd=TOP).returncode:
+            return command
+    return []
+
+
 class Suite:
     """One run."""
 
@@ -68,7 +82,8 @@ class Suite:
         self.logs = config.cache_dir() / "logs" / time.strftime("%Y%m%d-%H%M%S-check")
         self.logs.mkdir(parents=True, exist_ok=True)
 
-    def program(self, stage: str, argv: Sequence[str], reader: Reader, seconds: float) -> list[str]:
+    def program(self, stage: str, argv: Sequence[str], reader: Reader, seconds: float,
+                environment: Mapping[str, str] | None = None) -> list[str]:
         """Run a program whose output holds results; return its lines.
 
         It has failed itself if it ends with an error and no test of it failed,
@@ -77,7 +92,7 @@ class Suite:
         log = self.logs / f"{stage}.log"
         before = dict(self.tally.counts)
         rows: list[str] = []
-        running = self.processes.start(argv, log, seconds)
+        running = self.processes.start(argv, log, seconds, environment)
         for line in running:
             rows.append(line.rstrip())
             for outcome in reader.feed(line):
@@ -117,9 +132,24 @@ class Suite:
         self.program("simulator", [LAB, "toolchain", "exec", "--", "cargo", "test", "--locked",
                                    "--manifest-path", SIMULATOR], CargoReader(), 1200)
 
+    def fuzz(self) -> None:
+        """libFuzzer on the pure code, after what it has found before."""
+        self.program("fuzz", [LAB, "fuzz"], KtapReader(), 1800)
+
+    def miri(self) -> None:
+        """The tests of the pure code, interpreted: no undefined behaviour, no data race."""
+        command = miri()
+        if not command:
+            self.tally.add("miri", Outcome("run", SKIP, NO_MIRI))
+            return
+        # The corpus is in files.
+        environment = {**os.environ, "MIRIFLAGS": "-Zmiri-disable-isolation"}
+        self.program("miri", [*command, "test", "--locked", "--manifest-path", MANIFEST], CargoReader(),
+                     3600, environment)
+
     def hostile(self) -> None:
         """A target that breaks the rules."""
-        self.program("hostile", [LAB, "hostile"], KtapReader(), 4 * 3600)
+        self.program("hostile", [LAB, "hostile", "--full"], KtapReader(), 6 * 3600)
 
     def demo(self) -> None:
         """The way of a newcomer, from loading the module to unloading it."""
@@ -187,7 +217,7 @@ class Suite:
 
 STAGES = ("toolchain", "build", "lint", "host", "simulator", "demo", "selftests", "counted")
 # Only where everything is asked for: they take longer, or need a kernel of their own.
-MORE = ("hostile", "kunit", "debug")
+MORE = ("fuzz", "miri", "hostile", "kunit", "debug")
 # What the selftests need.
 SELFTESTS = ("toolchain", "build", "selftests")
 
