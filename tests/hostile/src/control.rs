@@ -55,6 +55,8 @@ pub struct State {
     pub last: Option<Done>,
     /// PDUs made by chance that the peer's device has acknowledged.
     pub random: u64,
+    /// Bursts of them, also those of which nothing arrived.
+    pub bursts: u64,
     links: HashMap<usize, (Hangup, Sender<Order>)>,
     newest: usize,
 }
@@ -82,6 +84,7 @@ impl Shared {
                 private: vec![0x80, 0, 0, 0],
                 last: None,
                 random: 0,
+                bursts: 0,
                 links: HashMap::new(),
                 newest: 0,
             }),
@@ -164,9 +167,10 @@ impl Shared {
             "count" => {
                 let state = self.lock();
                 Ok(format!(
-                    "links={} random={}",
+                    "links={} random={} bursts={}",
                     state.links.len(),
-                    state.random
+                    state.random,
+                    state.bursts
                 ))
             }
             _ => Err(format!("{word}: no such order")),
@@ -199,6 +203,6 @@ mod tests {
         assert_eq!(shared.lock().private, [0xc0; 4]);
         assert!(shared.order("mode blue").is_err());
         assert!(shared.order("probe").is_err());
-        assert_eq!(shared.order("count").unwrap(), "links=0 random=0");
+        assert_eq!(shared.order("count").unwrap(), "links=0 random=0 bursts=0");
     }
 }

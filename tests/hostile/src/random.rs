@@ -56,9 +56,11 @@ impl Chance {
 
     /// Noise in a PDU that an initiator has to put up with.
     fn tame(&mut self) -> Reply {
-        let code = match self.rng.u8(..4) {
+        // iscsid has room for 32 messages; when it is busy, what comes above that is lost to it,
+        // even that the connection has failed. So not many are for iscsid.
+        let code = match self.rng.u8(..32) {
             0 => opcode::ASYNC_MESSAGE,
-            1 => opcode::REJECT,
+            1..=8 => opcode::REJECT,
             _ => opcode::NOP_IN,
         };
         let mut reply = Reply::new(code, RESERVED_TAG);
@@ -69,10 +71,8 @@ impl Chance {
         reply.iser[0] |= self.rng.u8(..4);
         let rest = self.bytes(reply.iser.len() - 1);
         reply.iser[1..].copy_from_slice(&rest);
-        let length = match code {
-            opcode::REJECT => BHS_LEN,
-            _ => self.rng.usize(..400),
-        };
+        // A Reject brings the header that it is about, and maybe more.
+        let length = BHS_LEN + self.rng.usize(..400);
         let mut data = self.bytes(length);
         match code {
             // The kind that asks to go away is for the other bursts.
@@ -82,9 +82,13 @@ impl Chance {
             }
             // What was refused is no request that is under way.
             opcode::REJECT => data[16..20].fill(0xff),
-            // One in sixteen wants an answer.
-            _ if !self.one_in(16) => reply.set32(20, RESERVED_TAG),
-            _ => data.clear(),
+            // Without a task there is nothing to bring back; one in sixteen wants an answer.
+            _ => {
+                data.clear();
+                if !self.one_in(16) {
+                    reply.set32(20, RESERVED_TAG);
+                }
+            }
         }
         reply.set_data(data);
         reply
@@ -222,6 +226,7 @@ mod tests {
             assert_eq!(bytes[28 + 4], 0);
             assert_eq!(bytes.len(), (HEADERS_LEN + length).next_multiple_of(4));
             assert!(length <= 512);
+            assert_eq!(length > 0, bytes[28] == opcode::REJECT);
         }
     }
 

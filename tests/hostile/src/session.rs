@@ -392,9 +392,14 @@ impl Session {
         own: Option<Remote>,
     ) -> Result<(), Failure> {
         let before = self.link.delivered;
-        let total = self.shared.lock().random;
-        // Each burst is another, and the same again with the same seed.
-        let mut chance = random::Chance::new(seed, total);
+        // Each burst is another, whatever came of the one before, and the same again with the
+        // same seed.
+        let burst = {
+            let mut state = self.shared.lock();
+            state.bursts += 1;
+            state.bursts
+        };
+        let mut chance = random::Chance::new(seed, burst);
         let context = random::Context {
             itts: vec![
                 reply.get32(16),
@@ -414,7 +419,7 @@ impl Session {
         let sent = self.link.delivered - before;
         self.shared.lock().random += sent;
         say(format_args!(
-            "random after={total} sent={sent} {}",
+            "random burst={burst} sent={sent} {}",
             outcome(&result)
         ));
         // What the initiator now thinks of the numbers nobody knows: begin anew.
