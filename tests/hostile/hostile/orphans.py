@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Ending sessions that no process looks after any more.
+
+iscsiadm keeps the session of a discovery itself. If it dies, the kernel keeps the
+session, with any transport: only messages to the transport class end it, and no
+program of open-iscsi sends them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from pathlib import Path
+
+from lab.guest import initiator
+from lab.guest.system import read
+from lab.report import LabError
+
+NETLINK_ISCSI = 8
+# enum iscsi_uevent_e of include/scsi/iscsi_if.h
+DESTROY_SESSION, DESTROY_CONN, STOP_CONN, EP_DISCONNECT = 12, 14, 18, 24
+STOP_CONN_TERM = 1
+# struct nlmsghdr; of struct iscsi_uevent what is before its unions, and its length.
+HEADER, FIXED, EVENT_LENGTH = struct.Struct("=IHHII"), struct.Struct("=IiQ"), 56
+ANSWER_SECONDS = 60
+
+
+def tell(what: int, body: bytes) -> int:
+    """Send one message; return its error, 0 for none."""
+    transport = int(read(Path("/sys/class/iscsi_transport/iser/handle")))
+    event = (FIXED.pack(what, 0, transport) + body).ljust(EVENT_LENGTH, b"\0")
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ISCSI) as link:
+        link.settimeout(ANSWER_SECONDS)
+        link.bind((0, 0))
+        link.sendto(HEADER.pack(HEADER.size + len(event), what, 0, 1, os.getpid()) + event, (0, 0))
+        while True:
+            answer = link.recv(65536)
+            kind, error, _ = FIXED.unpack_from(answer, HEADER.size)
+            if kind == what:
+                return error
+
+
+def end_all() -> None:
+    """End every session and every endpoint of transport iser."""
+    for session in initiator.sessions():
+        # Connection 0 may be there or not; with it goes its endpoint.
+        tell(STOP_CONN, struct.pack("=IIQI", session.sid, 0, 0, STOP_CONN_TERM))
+        tell(DESTROY_CONN, struct.pack("=II", session.sid, 0))
+        error = tell(DESTROY_SESSION, struct.pack("=I", session.sid))
+        if error:
+            raise LabError(f"session {session.sid} cannot be ended: {errno.errorcode.get(-error, error)}")
+    for path in Path("/sys/class/iscsi_endpoint").glob("*"):
+        tell(EP_DISCONNECT, struct.pack("=Q", int(read(path / "handle"))))
