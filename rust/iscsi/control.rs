@@ -43,7 +43,12 @@ pub(crate) unsafe fn create<T: Transport>(
     // SAFETY: The session is valid by the safety requirements.
     let cls_conn =
         unsafe { bindings::iscsi_conn_setup(cls_session.as_ptr(), ConnData::<T>::SIZE, cid) };
-    let cls_conn = NonNull::new(cls_conn)?;
+    let Some(cls_conn) = NonNull::new(cls_conn) else {
+        // SAFETY: The session is valid by the safety requirements.
+        let sid = unsafe { (*cls_session.as_ptr()).sid };
+        err!("iscsi: session{sid}: cannot set up a connection\n");
+        return None;
+    };
     // SAFETY: Just set up; user space can refer to it only when we have returned.
     unsafe {
         let conn = (*cls_conn.as_ptr()).dd_data.cast::<bindings::iscsi_conn>();
@@ -89,15 +94,15 @@ impl<T: Transport> Control<T> {
         let _noio = NoIo::enter();
         let conn = self.conn();
         let session = self.session().as_ptr();
-        // SAFETY: Session and class session are valid; constant.
-        let (sid, limits) = unsafe {
-            let limits = SessionLimits {
+        let sid = self.sid();
+        // SAFETY: The session is valid; constant.
+        let limits = unsafe {
+            SessionLimits {
                 cmds_max: (*session).cmds_max as u32,
                 scsi_cmds_max: (*session).scsi_cmds_max as u32,
                 sg_tablesize: u32::from((*(*session).host).sg_tablesize),
                 virt_boundary_mask: (*(*session).host).virt_boundary_mask,
-            };
-            ((*(*session).cls_session).sid, limits)
+            }
         };
 
         // SAFETY: May be called in any context that may sleep.
@@ -115,7 +120,8 @@ impl<T: Transport> Control<T> {
         };
 
         // Before there is something that would have to be stopped again.
-        let place = KBox::<Bound<T>>::new_uninit(GFP_KERNEL)?;
+        let place = KBox::<Bound<T>>::new_uninit(GFP_KERNEL)
+            .inspect_err(|_| err!("iscsi: session{sid}: bind: no memory\n"))?;
 
         // SAFETY: The connection is valid and of this transport.
         let generation = unsafe { ConnData::<T>::begin(conn) }
@@ -266,8 +272,24 @@ impl<T: Transport> Control<T> {
                     value.as_char_ptr().cast_mut(),
                     len,
                 )
+            })
+            // Of a parameter that libiscsi does not know user space thinks nothing.
+            .inspect_err(|err| {
+                if *err != ENOSYS {
+                    let number = param.as_raw();
+                    err!(
+                        "iscsi: session{}: cannot set parameter {number}: {err:?}\n",
+                        self.sid()
+                    );
+                }
             }),
         }
+    }
+
+    /// The number of the session.
+    fn sid(&self) -> c_int {
+        // SAFETY: Session and class session are valid; constant.
+        unsafe { (*(*self.session().as_ptr()).cls_session).sid }
     }
 
     /// Collects the statistics.

@@ -63,7 +63,10 @@ impl<T: Transport> Endpoints<T> {
         non_blocking: bool,
     ) -> Result<NonNull<bindings::iscsi_endpoint>> {
         // SAFETY: May be called in any context that may sleep.
-        let ep = NonNull::new(unsafe { bindings::iscsi_create_endpoint(0) }).ok_or(ENOMEM)?;
+        let Some(ep) = NonNull::new(unsafe { bindings::iscsi_create_endpoint(0) }) else {
+            err!("iscsi: {addr}: cannot make an endpoint\n");
+            return Err(ENOMEM);
+        };
         let destroy = || {
             // SAFETY: Just created, and known to nobody: the table has no entry for it.
             unsafe { bindings::iscsi_destroy_endpoint(ep.as_ptr()) };
@@ -77,6 +80,7 @@ impl<T: Transport> Endpoints<T> {
         };
         let pushed = self.entries.lock().push(entry, GFP_KERNEL);
         if pushed.is_err() {
+            err!("iscsi: {addr}: no memory for another endpoint\n");
             T::ep_disconnect(&handle);
             destroy();
             return Err(ENOMEM);
