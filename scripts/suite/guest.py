@@ -24,6 +24,8 @@ from suite.results import Outcome
 SELFTESTS = "tests/selftests"
 LAB = "scripts/iser-lab"
 MACHINE_SECONDS = 2400
+# The instrumented kernel takes so many times as long.
+DEBUG_SLOWNESS = 6
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,20 @@ class Job:
     driver: str
     target: str
     patterns: tuple[str, ...] = ()
+    kernel: str = "stock"
 
     def environment(self) -> dict[str, str]:
         """As the test programs read it."""
         found = {"ISER_DRIVER": self.driver, "ISER_TARGET": self.target}
         if self.patterns:
             found["ISER_ONLY"] = " ".join(self.patterns)
+        if self.kernel == "debug":
+            found["ISER_SLOWNESS"] = str(DEBUG_SLOWNESS)
         return found
+
+    def seconds(self) -> float:
+        """How long a machine may run."""
+        return MACHINE_SECONDS * (DEBUG_SLOWNESS if self.kernel == "debug" else 1)
 
 
 def chosen(job: Job) -> list[str]:
@@ -57,7 +66,8 @@ def chosen(job: Job) -> list[str]:
 def command(job: Job, out: Path, programs: Sequence[str]) -> list[str]:
     """The command that runs these programs in a machine."""
     environment = [word for name, value in job.environment().items() for word in ("--env", f"{name}={value}")]
-    return [LAB, "run", "--timeout", str(MACHINE_SECONDS), "--out", str(out), *environment,
+    return [LAB, "run", "--timeout", str(job.seconds()), "--out", str(out), "--kernel", job.kernel,
+            *environment,
             f"{SELFTESTS}/run", *programs]
 
 

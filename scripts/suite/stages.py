@@ -17,6 +17,7 @@ and, where everything is asked for, what takes longer or needs another compiler 
     hostile     `make hostile`, with 100 000 PDUs made by chance
     kunit       the module's KUnit suites
     debug       `make check-debug`, on LIO and then on tgt
+    selftests-debug   tests/selftests on the instrumented kernel
 """
 
 from __future__ import annotations
@@ -162,20 +163,30 @@ class Suite:
 
     def selftests(self) -> None:
         """The tests in virtual machines, one for each target."""
-        threads = [threading.Thread(target=self._selftests, args=(target,), daemon=True)
+        self._both_targets(self.args.kernel)
+
+    def selftests_debug(self) -> None:
+        """The same tests on the instrumented kernel (hours)."""
+        self._both_targets("debug")
+
+    def _both_targets(self, kernel: str) -> None:
+        if kernel == "debug":
+            # Once, and not in both threads.
+            self.program("debug-kernel", [LAB, "debug-kernel"], OneReader(), 3600)
+        threads = [threading.Thread(target=self._selftests, args=(target, kernel), daemon=True)
                    for target in self.targets()]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
-    def _selftests(self, target: str) -> None:
+    def _selftests(self, target: str, kernel: str) -> None:
         """The tests with one target; in a thread of its own."""
-        stage = f"selftests-{target}"
-        job = guest.Job(self.args.driver, target, tuple(self.args.only))
+        stage = f"selftests-{target}" if kernel == "stock" else f"selftests-{kernel}-{target}"
+        job = guest.Job(self.args.driver, target, tuple(self.args.only), kernel)
 
         def start(argv: Sequence[str], log: Path) -> Running:
-            return self.processes.start(argv, log, guest.MACHINE_SECONDS + 600)
+            return self.processes.start(argv, log, job.seconds() + 600)
         began = time.monotonic()
         try:
             programs = guest.chosen(job)
@@ -206,7 +217,7 @@ class Suite:
         if tuple(self.args.stage) == STAGES:
             self.tally.line(f"left out: {', '.join(MORE)}; make check-all runs them too")
         for name in self.args.stage:
-            function: Callable[[], None] = getattr(self, name)
+            function: Callable[[], None] = getattr(self, name.replace("-", "_"))
             self.tally.line(f"{name}: {(function.__doc__ or '').splitlines()[0].rstrip('.')}")
             try:
                 function()
@@ -217,7 +228,7 @@ class Suite:
 
 STAGES = ("toolchain", "build", "lint", "host", "simulator", "demo", "selftests", "counted")
 # Only where everything is asked for: they take longer, or need a kernel of their own.
-MORE = ("fuzz", "miri", "hostile", "kunit", "debug")
+MORE = ("fuzz", "miri", "hostile", "kunit", "debug", "selftests-debug")
 # What the selftests need.
 SELFTESTS = ("toolchain", "build", "selftests")
 
@@ -232,6 +243,9 @@ def parser() -> argparse.ArgumentParser:
                      help="the stages with an instrumented kernel, too, which is built once")
     top.add_argument("--driver", choices=("rust", "c"), default="rust",
                      help="the driver for the selftests; with c nothing else is run")
+    top.add_argument("--kernel", choices=("stock", "debug"), default="stock",
+                     help="the kernel for the stage selftests; debug is the instrumented one, on which "
+                     "every time limit is longer")
     top.add_argument("--target", choices=BOTH, default="", help="demo and selftests only with this target")
     top.add_argument("--only", action="append", default=[], metavar="PATTERN",
                      help="only selftests whose name (program/target.test) has this part, or fits it "
@@ -243,7 +257,8 @@ def main(argv: list[str]) -> int:
     """Run the suite; a run that is interrupted ends what it has started."""
     args = parser().parse_args(argv)
     if not args.stage:
-        args.stage = list(SELFTESTS if args.only or args.driver == "c" else STAGES)
+        few = args.only or args.driver == "c" or args.kernel != "stock"
+        args.stage = list(SELFTESTS if few else STAGES)
         args.stage += MORE if args.all else ()
 
     def terminated(number: int, frame: object) -> None:

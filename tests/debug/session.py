@@ -9,7 +9,6 @@ console's, what kmemleak found is left in the results.
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -18,12 +17,11 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.guest import demo, disk, initiator, kernlog, lio, net, tgt
+from lab.guest import demo, detectors, disk, initiator, kernlog, lio, net, tgt
 from lab.guest.driver import Driver
 from lab.guest.system import output, read, run, wait_for
 from lab.report import LabError, Reporter
 
-KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
 CYCLES = int(os.environ.get("ISER_CYCLES", "10"))
 # Recovery is to be tried, and to give up soon.
 SETTINGS: dict[str, object] = {"node.session.timeo.replacement_timeout": 20,
@@ -214,18 +212,9 @@ class load:  # noqa: N801 - a context manager that reads as a word
 
 
 def scan() -> None:
-    """Check that no detector has given up; have kmemleak look for what nobody points at.
-
-    It takes two looks, since it waits until an object has some age.
-    """
-    locks = re.search(r"debug_locks:\s*(\d)", read("/proc/lockdep_stats"))
-    if not locks or locks[1] != "1":
-        raise LabError("lockdep has switched itself off")
-    for pause in (1, 6):
-        time.sleep(pause)
-        KMEMLEAK.write_text("scan\n", encoding="ascii")
-    found = KMEMLEAK.read_text(encoding="utf-8", errors="replace")
-    Path(os.environ["ISER_OUT"], "kmemleak").write_text(found, encoding="utf-8")
+    """Check that no detector has given up; leave what kmemleak finds in the results."""
+    detectors.check_lockdep()
+    Path(os.environ["ISER_OUT"], "kmemleak").write_text(detectors.leaks(), encoding="utf-8")
 
 
 def main(kind: str) -> int:

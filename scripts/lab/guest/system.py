@@ -11,10 +11,14 @@ from pathlib import Path
 
 from lab.report import LabError
 
+# How many times as long everything may take: an instrumented kernel is slow.
+SLOWNESS = float(os.environ.get("ISER_SLOWNESS", "1"))
+
 
 def run(*argv: str, check: bool = True, timeout: float = 120, input: str | None = None,
         env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command; a failure names it, its status and its last words."""
+    timeout *= SLOWNESS
     try:
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=timeout,
                               input=input, env=None if env is None else {**os.environ, **env})
@@ -72,6 +76,7 @@ def loaded(module: str) -> bool:
 def wait_for(what: str, condition: Callable[[], object], timeout: float = 30,
              pause: float = 0.05) -> object:
     """Wait until the condition returns something true, and return that."""
+    timeout *= SLOWNESS
     end = time.monotonic() + timeout
     while True:
         found = condition()

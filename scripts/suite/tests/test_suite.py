@@ -161,6 +161,14 @@ class GuestTest(unittest.TestCase):
                          [("a/x", "pass"), ("a", "fail"), ("b/x", "pass")])
         self.assertEqual(asked[1], ["b.py"])
 
+    def test_instrumented_kernel(self) -> None:
+        stock, slow = guest.Job("rust", "lio"), guest.Job("rust", "lio", kernel="debug")
+        words = guest.command(slow, Path("logs/s"), ["a.py"])
+        self.assertEqual(words[words.index("--kernel") + 1], "debug")
+        self.assertGreater(float(words[words.index("--timeout") + 1]), stock.seconds())
+        self.assertIn("ISER_SLOWNESS", slow.environment())
+        self.assertNotIn("ISER_SLOWNESS", stock.environment())
+
     def test_programs_exist(self) -> None:
         here = Path(guest.__file__).resolve().parents[2] / guest.SELFTESTS
         listed = every.programs()

@@ -17,7 +17,8 @@ from harness import kernlog as judge
 from harness import leftover
 from harness.case import BOTH, Failure, check, equal
 from harness.mishap import Watch
-from lab.guest import disk, initiator, kernlog, lio, net, tgt
+from lab import kreport
+from lab.guest import detectors, disk, initiator, kernlog, lio, net, tgt
 from lab.guest.driver import Driver
 from lab.guest.initiator import Node, Session
 from lab.guest.lio import Chap
@@ -97,6 +98,7 @@ class Env:
             self.driver.unload()
         initiator.stop()
         self.expect_gone(leftover.of_module)
+        self.expect_no_leak()
         if self._network is not None:
             net.down(self._network)
             self._network = None
@@ -158,6 +160,18 @@ class Env:
             wait_for("nothing left", none, SETTLE_SECONDS, pause=0.1)
         except LabError as exc:
             raise Failure("left behind:\n" + "\n".join(found[:20])) from exc
+
+    @staticmethod
+    def expect_no_leak() -> None:
+        """Have an instrumented kernel look for memory that nobody points at any more."""
+        detectors.check_lockdep()
+        if not detectors.has_kmemleak():
+            return
+        found = kreport.leaks(detectors.leaks())
+        detectors.forget()
+        bad = kreport.judge(found, judge.known())[0]
+        if bad:
+            raise Failure("\n".join(["memory is lost:", *judge.excerpt([], bad)]))
 
     # For tests
 

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 from harness import ktap
+from lab.guest.system import SLOWNESS
 
 HERE = Path(__file__).resolve().parent.parent
 DEFAULT_TIMEOUT = 600
@@ -38,7 +39,7 @@ def programs(makefile: Path = HERE / "Makefile") -> list[str]:
 def timeout(settings: Path = HERE / "settings") -> float:
     """The time limit of a program."""
     match = re.search(r"^timeout=(\d+)$", settings.read_text(encoding="utf-8"), re.MULTILINE)
-    return float(match[1]) if match else DEFAULT_TIMEOUT
+    return (float(match[1]) if match else DEFAULT_TIMEOUT) * SLOWNESS
 
 
 def stop(process: subprocess.Popen[bytes]) -> bool:

@@ -25,6 +25,7 @@ from harness import kernlog as judge
 from harness.case import Case, OverTime, Skip
 from harness.env import Env, chosen_targets
 from lab.guest import kernlog
+from lab.guest.system import SLOWNESS
 from lab.report import LabError
 
 EXIT_OK, EXIT_FAILED, EXIT_SKIPPED = 0, 1, 4       # kselftest.h
@@ -40,6 +41,7 @@ def time_limit(seconds: float, stuck: Callable[[str], None]) -> Iterator[None]:
     A process that waits in the kernel uninterruptibly gets no exception: after a
     while `stuck` is called, in a thread of its own.
     """
+    seconds *= SLOWNESS
     text = f"took more than {seconds:.0f} s"
 
     def expired(number: int, frame: object) -> None:
@@ -167,7 +169,8 @@ def parser(name: str, text: str) -> argparse.ArgumentParser:
     """The argument parser of a program."""
     top = argparse.ArgumentParser(prog=name, description=text.strip().split("\n\n")[0],
                                   epilog="Environment: ISER_DRIVER=rust|c, ISER_MODULE=FILE, "
-                                  "ISER_TARGET=lio|tgt (default both).")
+                                  "ISER_TARGET=lio|tgt (default both), ISER_SLOWNESS=FACTOR "
+                                  "(of all time limits).")
     top.add_argument("--list", action="store_true", help="print the names of the tests")
     top.add_argument("--only", action="append", default=[], metavar="PATTERN",
                      help="tests whose name has this part, or fits it if it has * or ?")

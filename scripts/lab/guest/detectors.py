@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The detectors of an instrumented kernel that do not speak up by themselves."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+from lab.guest.system import read
+from lab.report import LabError
+
+KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
+# kmemleak waits until an object has some age, so it takes two looks.
+PAUSES = (1, 6)
+
+
+def has_kmemleak() -> bool:
+    """Whether this kernel looks for memory that nobody points at."""
+    return KMEMLEAK.exists()
+
+
+def leaks() -> str:
+    """Have kmemleak look; returns its reports since the last `forget`."""
+    for pause in PAUSES:
+        time.sleep(pause)
+        KMEMLEAK.write_text("scan\n", encoding="ascii")
+    return KMEMLEAK.read_text(encoding="utf-8", errors="replace")
+
+
+def forget() -> None:
+    """Have kmemleak not report again what it has found so far."""
+    KMEMLEAK.write_text("clear\n", encoding="ascii")
+
+
+def check_lockdep() -> None:
+    """Raise if lockdep has switched itself off, as it does after a report."""
+    text = read("/proc/lockdep_stats", "")
+    locks = re.search(r"debug_locks:\s*(\d)", text)
+    if text and (not locks or locks[1] != "1"):
+        raise LabError("lockdep has switched itself off")
