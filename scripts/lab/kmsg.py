@@ -8,7 +8,7 @@ the guest (between two marks), so it lives in one place.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 BAD = re.compile(
     r"\bBUG:|\bWARNING:|\bOops\b|Call Trace:|Kernel panic|general protection|"
@@ -27,8 +27,18 @@ PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
 HARMLESS = re.compile(
     r"Command line:|Kernel command line:|kmemleak: Kernel memory leak detector|"
     r"kmemleak: Automatic|KASAN: Kernel|KernelAddressSanitizer initialized|"
-    r"DMA-API: preallocated|DMA-API: debugging enabled"
+    r"DMA-API: preallocated|DMA-API: debugging enabled|kmemleak: Cannot allocate a scan area"
 )
+
+
+# What the kernel says of an allocation that it was told to fail, and what the allocator says
+# in the meantime, between two marks. Both end with the last line of a backtrace.
+INJECTED = re.compile(r"FAULT_INJECTION: forcing a failure")
+MARK = re.compile(r"iser-lab: mark \S+ (.*)")
+ARMED = re.compile(r"(?:failslab|fail_page_alloc) \d+")
+CONSEQUENCE = re.compile(r": (?:vmalloc error|page allocation failure): ")
+TRACE_END = "</TASK>"
+LONGEST_TRACE = 80
 
 
 # The guest's first process writes this when it starts the command.
@@ -38,6 +48,38 @@ BOOTED = "iser-lab: booted"
 def bad_lines(rows: Iterable[str]) -> list[str]:
     """The lines of a kernel log that must not be there."""
     return [r.rstrip("\r\n") for r in rows if BAD.search(r) and not HARMLESS.search(r)]
+
+
+def _blocks(rows: Iterable[str]) -> Iterator[tuple[bool, list[str]]]:
+    """Cut a log: the lines about one injected failure, or one other line."""
+    block: list[str] = []
+    armed = False
+    for row in rows:
+        if block:
+            block.append(row)
+            if TRACE_END in row or len(block) >= LONGEST_TRACE:
+                yield True, block
+                block = []
+        elif INJECTED.search(row) or (armed and CONSEQUENCE.search(row)):
+            block = [row]
+        else:
+            if match := MARK.search(row):
+                armed = bool(ARMED.fullmatch(match[1]))
+            yield False, [row]
+    if block:
+        yield True, block
+
+
+def injected(rows: Iterable[str]) -> list[list[str]]:
+    """What the kernel said of each allocation that it was told to fail."""
+    return [block for inject, block in _blocks(rows) if inject and INJECTED.search(block[0])]
+
+
+def without_injected(rows: Iterable[str]) -> list[str]:
+    """A log without what is said of such allocations; another report in the middle stays."""
+    def stays(row: str) -> bool:
+        return bool(bad_lines([row])) and "Call Trace:" not in row and not CONSEQUENCE.search(row)
+    return [row for inject, block in _blocks(rows) for row in block if not inject or stays(row)]
 
 
 def panic_reason(rows: Iterable[str]) -> str | None:

@@ -36,6 +36,24 @@ PAUSE_SECONDS = 0.5
 LONGEST = 400
 
 
+# In a mangled Rust name, between the parts: what tells apart crates of one name, references
+# to earlier parts, and the length of the next part.
+_BETWEEN = re.compile(r"s[0-9a-zA-Z]*_|B[0-9a-zA-Z]*_|(\d+)_?|.")
+
+
+def plain(name: str) -> str:
+    """The function that a symbol is; of a mangled Rust name its parts."""
+    if not name.startswith("_R"):
+        return name
+    at, parts = len("_R"), []
+    while match := _BETWEEN.match(name, at):
+        at = match.end()
+        if match[1]:
+            parts.append(name[at:at + int(match[1])])
+            at += int(match[1])
+    return "::".join(filter(None, parts)) or name
+
+
 @dataclass
 class Report:
     """One report: its title, and all of its lines."""
@@ -47,7 +65,7 @@ class Report:
     def functions(self) -> list[str]:
         """The functions of its backtraces, in order."""
         found = (FRAME.match(text_of(row)) for row in self.rows)
-        return [match[1] for match in found if match]
+        return [plain(match[1]) for match in found if match]
 
     @property
     def identity(self) -> tuple[str, tuple[str, ...]]:

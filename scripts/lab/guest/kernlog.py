@@ -25,23 +25,44 @@ def mark(name: str) -> str:
     return text
 
 
+def _read(fd: int) -> list[str]:
+    """What can be read of the kernel log now, one message a line."""
+    rows: list[str] = []
+    while True:
+        try:
+            record = os.read(fd, 16384).decode(errors="replace")
+        except BlockingIOError:
+            return rows
+        except BrokenPipeError:  # overwritten while read: go on with the next
+            continue
+        head, _, text = record.partition(";")
+        microseconds = int(head.split(",")[2])
+        rows.append(f"[{microseconds / 1e6:12.6f}] {text.splitlines()[0] if text else ''}")
+
+
 def lines() -> list[str]:
     """Everything in the kernel log now, one message a line."""
-    rows: list[str] = []
     fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
     try:
-        while True:
-            try:
-                record = os.read(fd, 16384).decode(errors="replace")
-            except BlockingIOError:
-                return rows
-            except BrokenPipeError:  # overwritten while read: go on with the next
-                continue
-            head, _, text = record.partition(";")
-            microseconds = int(head.split(",")[2])
-            rows.append(f"[{microseconds / 1e6:12.6f}] {text.splitlines()[0] if text else ''}")
+        return _read(fd)
     finally:
         os.close(fd)
+
+
+class Tail:
+    """Follows the kernel log, for who looks at it so often that reading all of it takes too long."""
+
+    def __init__(self) -> None:
+        self._fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        os.lseek(self._fd, 0, os.SEEK_END)
+
+    def rows(self) -> list[str]:
+        """The messages since the last call, or since the beginning."""
+        return _read(self._fd)
+
+    def close(self) -> None:
+        """Stop following."""
+        os.close(self._fd)
 
 
 def since(after: str) -> list[str]:

@@ -85,6 +85,21 @@ class Target:
         """What tgt says about its targets and their sessions."""
         return _admin("show", "target").stdout
 
+    def connections(self) -> list[tuple[int, int]]:
+        """Session and connection number of each connection with the target."""
+        found, session = [], 0
+        for row in _admin("show", "conn", "--tid", "1").stdout.splitlines():
+            words = row.split()
+            if words[:1] == ["Session:"]:
+                session = int(words[1])
+            elif words[:1] == ["Connection:"]:
+                found.append((session, int(words[1])))
+        return found
+
+    def disconnect(self, session: int, connection: int) -> None:
+        """Close one of them."""
+        _admin("delete", "conn", "--tid", "1", "--sid", str(session), "--cid", str(connection))
+
     def down(self) -> None:
         """End tgtd; sessions are dropped."""
         _admin("delete", "target", "--force", "--tid", "1", check=False)

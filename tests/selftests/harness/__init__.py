@@ -12,6 +12,7 @@
     memory    how much of the kernel's memory is in use
     slow      a disk that can be made to stop
     probe     how often functions of the kernel were called
+    inject    allocations that fail on purpose
     every     the runner: all programs of one machine, one after another
 
 The network, the targets and open-iscsi are handled by `lab.guest`, which the

@@ -1,0 +1,166 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Memory that is not there: each allocation of a login and of a recovery fails once.
+
+The first one fails, then the second one, and so on, until a login, or a recovery, passes
+untouched. It takes a kernel with fault injection, the instrumented one.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from harness import leftover, program
+from harness.case import BOTH, TGT, case, check, equal
+from harness.env import Env
+from harness.inject import UNLISTED, UNTOLD, Failure, Injector, require
+from harness.mishap import Watch
+from lab.guest import disk, initiator, tgt
+from lab.guest.system import SLOWNESS, run, wait_for
+from lab.report import LabError
+
+KINDS = {"slab": "failslab", "pages": "fail_page_alloc"}
+# A small session: what is allocated for each task is asked for 16 times, not 128.
+SMALL = {"node.session.cmds_max": 16, "node.session.queue_depth": 8,
+         "node.conn[0].timeo.login_timeout": 30, "node.session.initial_login_retry_max": 0,
+         "node.conn[0].timeo.noop_out_interval": 0, "node.conn[0].timeo.noop_out_timeout": 0}
+RECOVERY = {**SMALL, "node.session.timeo.replacement_timeout": 600,
+            "node.session.iscsi.DefaultTime2Wait": 0}
+# To see one again: the number of the allocation to begin with.
+FIRST = int(os.environ.get("ISER_WALK_FROM", "1"))
+WALK_SECONDS = 600
+SPOILED = 5            # logins that tgt may spoil on the way
+
+
+def said(env: Env, rows: list[str]) -> list[str]:
+    """What the driver has to say in the kernel log."""
+    return [row.partition(f"{env.driver.module}: ")[2] for row in rows if f"{env.driver.module}: " in row]
+
+
+def walk(env: Env, name: str, attempt: Callable[[], str], spared: str) -> int:
+    """Try with one allocation after another failing, but those of `spared`; returns how many.
+
+    `attempt` says how a try ended: nothing if well, else why not.
+    """
+    silent, number, spoiled = [], FIRST - 1, 0
+    with Injector(KINDS[name], env.driver.module, spared) as faults:
+        while True:
+            number += 1
+            target = env.target()
+            assert isinstance(target, tgt.Target)
+            watch = Watch(target)
+            began = time.monotonic()
+            faults.arm(number)
+            try:
+                ended = attempt()
+            except LabError as exc:
+                if target.alive():
+                    raise
+                ended = str(exc)
+            finally:
+                hit = faults.disarm()
+            words = said(env, faults.rows)
+            print(f"# {name} {number}: {hit or 'none'}: {ended or 'good'} ({'; '.join(words) or 'silent'}), "
+                  f"{time.monotonic() - began:.1f} s", flush=True)
+            crashed = not target.alive()
+            if crashed or (ended and hit is None):
+                spoiled += 1
+                check((crashed or watch.hung_up()) and spoiled <= SPOILED,
+                      f"nothing has failed, but: {ended or 'tgtd has crashed'}")
+                if crashed:
+                    print("# tgtd has crashed: once more, with a new one", flush=True)
+                    env.drop_target()
+                number -= 1
+                continue
+            if hit is None:
+                break
+            if ended and not words:
+                silent.append(f"{number}: {hit}")
+    check(not silent, f"the driver says nothing when one of these fails, of {number - 1}:\n" + "\n".join(silent))
+    return number - 1
+
+
+@case(TGT, limit=WALK_SECONDS, each={name: name for name in KINDS})
+def login(env: Env, name: str) -> None:
+    """A login without memory fails, says why, and leaves nothing; the next one works."""
+    require(KINDS[name])
+    node = env.node()
+    initiator.settings(node, {**SMALL, "node.session.scan": "manual"})
+
+    def attempt() -> str:
+        done = run("iscsiadm", *initiator.of(node), "--login", check=False, timeout=180)
+        if initiator.sessions():
+            env.log_out_all()
+        env.expect_gone(leftover.of_sessions)
+        rows = [row for row in done.stderr.splitlines() if "error" in row] or ["no message"]
+        return "" if done.returncode == 0 else rows[0]
+    total = walk(env, name, attempt, UNLISTED)
+    check(total, "the driver allocates nothing?")
+    print(f"# {total} allocations in a login", flush=True)
+    with env.session() as session:
+        disk.fio_verify(session.disks()[0], bs="16k", size="1m")
+
+
+@contextmanager
+def load(path: str) -> Iterator[Callable[[], None]]:
+    """Verified I/O, slowly, for as long as it takes; an error of it is found at once, or at the end."""
+    argv = ["fio", "--name=load", f"--filename={path}", "--ioengine=libaio", "--direct=1",
+            "--rw=randwrite", "--bs=4k", "--iodepth=2", "--rate_iops=20", "--size=8m", "--verify=crc32c",
+            "--verify_backlog=64", "--verify_fatal=1", "--time_based", f"--runtime={WALK_SECONDS * SLOWNESS:.0f}",
+            "--output=/run/iser/load.log"]
+    with subprocess.Popen(argv) as job:
+        def good() -> None:
+            equal("fio's exit status", job.poll(), None)
+        try:
+            yield good
+            good()
+        finally:
+            job.terminate()
+            job.wait(120)
+
+
+def cut(target: object) -> None:
+    """Have tgt close all connections."""
+    assert isinstance(target, tgt.Target)
+    for session, connection in target.connections():
+        target.disconnect(session, connection)
+
+
+@case(TGT, limit=WALK_SECONDS, each={name: name for name in KINDS})
+def recovery(env: Env, name: str) -> None:
+    """A recovery without memory is tried again, until it works; I/O sees nothing of it."""
+    require(KINDS[name])
+    with env.session(RECOVERY, may_drop=True) as session, load(session.disks()[0]) as good:
+        def attempt() -> str:
+            cut(env.target())
+            wait_for("the loss of the connection", lambda: session.state != "LOGGED_IN", 60, pause=0.02)
+            wait_for("the session's return", lambda: session.state == "LOGGED_IN", 120)
+            good()
+            return ""
+        total = walk(env, name, attempt, UNTOLD)
+        check(total, "the driver allocates nothing?")
+        print(f"# {total} allocations in a recovery", flush=True)
+
+
+@case(BOTH, limit=300, each={name: name for name in KINDS})
+def commands(env: Env, name: str) -> None:
+    """Commands need no memory: nothing can fail, and so no write waits for memory that it is to free."""
+    require(KINDS[name])
+    with env.session() as session:
+        path = session.disks()[0]
+        disk.fio_verify(path, bs="64k", size="1m")
+        with Injector(KINDS[name], env.driver.module) as faults:
+            faults.arm(1)
+            try:
+                for size in ("4k", "64k", "512k"):
+                    disk.fio_verify(path, bs=size, size="1m", iodepth=8)
+            finally:
+                hit: Failure | None = faults.disarm()
+        check(hit is None, f"a command allocates: {hit}")
+
+
+if __name__ == "__main__":
+    sys.exit(program.main(__doc__))
