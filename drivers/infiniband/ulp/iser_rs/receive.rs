@@ -168,9 +168,14 @@ impl ChannelOps for Receiver {
     #[cold]
     fn failed(channel: &Channel<Self>, failure: Failure) {
         let this = channel.ops();
-        if !this.failed.swap(true, Relaxed) {
-            iscsi::err!("{}: {failure}\n", this.portal);
-            this.conn.fail(ConnError::CONN_FAILED);
+        if this.failed.swap(true, Relaxed) {
+            return;
         }
+        // After a logout the target hangs up, and an iWARP device ends what is posted before it
+        // says so.
+        if !(this.logged_out() && matches!(failure, Failure::Flushed)) {
+            iscsi::err!("{}: {failure}\n", this.portal);
+        }
+        this.conn.fail(ConnError::CONN_FAILED);
     }
 }
