@@ -64,7 +64,7 @@ def cmd_check_debug(lab: Lab, args: argparse.Namespace) -> int:
     status = 0
     for target in args.target or ("lio", "tgt"):
         env = {"ISER_DRIVER": args.driver, "ISER_TARGET": target, "ISER_STEPS": args.steps,
-               "ISER_CYCLES": str(args.cycles)}
+               "ISER_CYCLES": str(args.cycles), "ISER_RDMA": args.rdma}
         began = time.monotonic()
         verdict = boot(lab, f"debug-{target}", "session.py", env, CHECK_SECONDS)
         status = ended(lab, f"check-debug on {target}", verdict) or status
@@ -94,6 +94,8 @@ def add_verbs(add: object) -> None:
     check.add_argument("--target", choices=("lio", "tgt"), action="append")
     check.add_argument("--driver", choices=("rust", "c"), default="rust",
                        help="c: to see whether a report is the target's or ours")
+    check.add_argument("--rdma", choices=("rxe", "siw"), default="rxe",
+                       help="the RDMA device: RoCE or iWARP, in software; tgt does not work with siw")
     check.add_argument("--steps", default="", metavar="STEP,STEP",
                        help="only these: use, cycles, resets, abort, link, daemon")
     check.add_argument("--cycles", type=int, default=10, help="logins and logouts in a row")

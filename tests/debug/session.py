@@ -123,7 +123,7 @@ class Bench:
             run("rdma", "link", "delete", self.network.device, timeout=180)
             print(f"# the device went within {time.monotonic() - began:.1f} s", flush=True)
             time.sleep(3)
-            run("rdma", "link", "add", self.network.device, "type", "rxe",
+            run("rdma", "link", "add", self.network.device, "type", self.network.kind,
                 "netdev", self.network.netdev)
             time.sleep(10)
         self.logout()
@@ -132,7 +132,8 @@ class Bench:
     def restart_target(self) -> None:
         """A target may not come back with its device: make sure it serves."""
         device, ipv4 = self.network.device, self.network.ipv4
-        wait_for(f"the RoCE address of {ipv4}", lambda: net.has_gid(device, ipv4), 30)
+        if self.network.kind == "rxe":
+            wait_for(f"the RoCE address of {ipv4}", lambda: net.has_gid(device, ipv4), 30)
         if self.kind == "lio":
             target = lio.standard([(ipv4, 3260)])
             target.remove_portal(ipv4, 3260)

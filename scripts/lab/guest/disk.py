@@ -12,7 +12,7 @@ import os
 import random
 from pathlib import Path
 
-from lab.guest.system import run
+from lab.guest.system import read, run
 from lab.report import LabError
 
 CHUNK = 1 << 20
@@ -38,7 +38,8 @@ def used_by(disk: str) -> str:
             return f"{part.name} is held by {', '.join(holders)}"
     names = {f"/dev/{p.name}" for p in parts}
     for table in ("/proc/self/mounts", "/proc/swaps"):
-        for row in Path(table).read_text(encoding="utf-8", errors="replace").splitlines():
+        # A kernel may have no swapping.
+        for row in read(table, "").splitlines():
             first = row.split()[:1]
             if first and os.path.realpath(first[0]) in names:
                 return f"{first[0]} is in use ({table})"

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.guest.system import modprobe, settle_mounts, wait_for, write
+from lab.guest import net
+from lab.guest.system import modprobe, run, settle_mounts, wait_for, write
 from lab.report import LabError
 
 CONFIG = Path("/sys/kernel/config/target")
@@ -99,8 +100,14 @@ class Target:
     def add_portal(self, host: str, port: int, iser: bool | None = None) -> None:
         """Listen on an address, over iSER unless the target or the caller says otherwise."""
         entry = self._portal(host, port)
-        entry.mkdir()
-        if self.iser if iser is None else iser:
+        over_rdma = self.iser if iser is None else iser
+        if over_rdma and net.chosen() == "siw":
+            # A port of iWARP is one of TCP, and LIO listens to each portal by TCP, too, in
+            # the network namespace of who makes it.
+            run("unshare", "--net", "mkdir", str(entry))
+        else:
+            entry.mkdir()
+        if over_rdma:
             write(entry / "iser", 1)
 
     def remove_portal(self, host: str, port: int) -> None:

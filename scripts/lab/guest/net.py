@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
-"""An RDMA device where there is none: rxe over a dummy or a virtio netdev.
+"""An RDMA device where there is none: rxe or siw over a dummy or a virtio netdev.
 
 A dummy netdev makes one machine both target and initiator. With two machines
-rxe sits on the virtio link between them. rxe takes its RDMA MTU from the
-netdev: 4200 bytes carry 4096.
+the device sits on the virtio link between them. rxe (RoCE) takes its RDMA MTU from the
+netdev: 4200 bytes carry 4096. siw is iWARP, over the kernel's own TCP; stock kernels
+lack it. ISER_RDMA says which.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from lab.guest.system import modprobe, output, run, wait_for
 from lab.report import LabError
 
 MTU = 4200
+MODULES = {"rxe": "rdma_rxe", "siw": "siw"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,15 @@ class Network:
     ipv6: str
     target_ipv4: str
     target_ipv6: str
+    kind: str = "rxe"
+
+
+def chosen() -> str:
+    """The kind of RDMA device: ISER_RDMA, by default rxe."""
+    kind = os.environ.get("ISER_RDMA") or "rxe"
+    if kind not in MODULES:
+        raise LabError(f"ISER_RDMA={kind}: a device is rxe or siw")
+    return kind
 
 
 def address(role: str) -> tuple[str, str]:
@@ -45,9 +57,11 @@ def virtio_netdev() -> str:
     raise LabError("this machine has no virtio network device; start it with --two")
 
 
-def up(role: str = "both", device: str = "rxe0") -> Network:
+def up(role: str = "both") -> Network:
     """Bring the network up for `both`, `target` or `initiator`."""
-    modprobe("rdma_rxe", "rdma_cm", "rdma_ucm", "ib_uverbs", "ib_umad")
+    kind = chosen()
+    device = f"{kind}0"
+    modprobe(MODULES[kind], "rdma_cm", "rdma_ucm", "ib_uverbs", "ib_umad")
     if role == "both":
         netdev = "iser0"
         modprobe("dummy")
@@ -58,13 +72,14 @@ def up(role: str = "both", device: str = "rxe0") -> Network:
     run("ip", "link", "set", netdev, "mtu", str(MTU), "up")
     run("ip", "addr", "add", f"{ipv4}/24", "dev", netdev)
     run("ip", "-6", "addr", "add", f"{ipv6}/64", "dev", netdev, "nodad")
-    run("rdma", "link", "add", device, "type", "rxe", "netdev", netdev)
+    run("rdma", "link", "add", device, "type", kind, "netdev", netdev)
     wait_for(f"RDMA device {device} active",
              lambda: "state ACTIVE" in output("rdma", "link", "show", f"{device}/1"))
-    wait_for(f"the RoCE address of {ipv4} on {device}", lambda: has_gid(device, ipv4), timeout=10)
-    wait_for(f"the RoCE address of {ipv6} on {device}", lambda: has_gid(device, ipv6), timeout=10)
+    if kind == "rxe":
+        for own in (ipv4, ipv6):
+            wait_for(f"the RoCE address of {own} on {device}", lambda a=own: has_gid(device, a), timeout=10)
     target4, target6 = address("target")
-    return Network(device, netdev, ipv4, ipv6, target4, target6)
+    return Network(device, netdev, ipv4, ipv6, target4, target6, kind)
 
 
 def gid_of(address_text: str) -> bytes:
