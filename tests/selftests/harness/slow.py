@@ -7,16 +7,18 @@ while the target has them.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from harness.case import Skip
-from lab.guest.system import modprobe, run
+from lab.guest.system import modprobe, output, run
 from lab.report import LabError
 
 NAME = "iser-slow"
+FILE = "/run/iser/slow"
 
 
 @dataclass(frozen=True)
@@ -61,20 +63,35 @@ class Slow:
             timer.join()
 
 
+def below(mib: int) -> str:
+    """A block device in memory: a ramdisk of the kernel, or a file in tmpfs where there is none."""
+    if run("modprobe", "brd", "rd_nr=1", f"rd_size={mib * 1024}", check=False).returncode == 0:
+        return "/dev/ram0"
+    modprobe("loop")
+    os.makedirs(os.path.dirname(FILE), exist_ok=True)
+    with open(FILE, "wb") as handle:
+        handle.truncate(mib << 20)
+    return output("losetup", "--find", "--show", FILE).strip()
+
+
 @contextmanager
 def device(mib: int = 32) -> Iterator[Slow]:
-    """Make the device on a ramdisk of the kernel; the target on it must be gone at the end."""
+    """Make the device; the target on it must be gone at the end."""
     try:
         modprobe("dm_mod", "target_core_iblock")
-        run("modprobe", "brd", "rd_nr=1", f"rd_size={mib * 1024}")
+        path = below(mib)
     except LabError as exc:
         raise Skip(f"no disk that can be stopped: {exc}") from exc
     try:
-        run("dmsetup", "create", NAME, "--table", f"0 {mib * 2048} linear /dev/ram0 0")
+        run("dmsetup", "create", NAME, "--table", f"0 {mib * 2048} linear {path} 0")
         # Without udev nobody else makes the node.
         run("dmsetup", "mknodes", NAME)
         yield Slow()
     finally:
         run("dmsetup", "resume", NAME, check=False)
         run("dmsetup", "remove", "--retry", NAME, check=False)
-        run("rmmod", "brd", check=False)
+        if path.startswith("/dev/loop"):
+            run("losetup", "--detach", path, check=False)
+            os.unlink(FILE)
+        else:
+            run("rmmod", "brd", check=False)
