@@ -19,13 +19,14 @@ use crate::{
     completion,
     data_out::DataOuts,
     dma::{Buffer, Direction, Pool},
+    failure::Failure,
     mr::Region,
     qp::Qp,
     recv::Receives,
     response::Violation,
     send::Sender,
-    send_queue::{self, SqProducer, SqShared},
-    slot::{self, Owned, Slot},
+    send_queue::{self, SqProducer},
+    slot::{Owned, Slot},
     slot_state::{Action, SlotState},
     ScatterlistOwner,
 };
@@ -40,7 +41,8 @@ use kernel::{
 
 /// The upper layer's side of a channel.
 ///
-/// Callbacks run in softirq, one at a time for a channel. They must not sleep.
+/// Callbacks run in softirq and must not sleep. [`Self::received`] runs once at a time for a
+/// channel, the others may run beside it and beside themselves.
 pub trait ChannelOps: Send + Sync + Sized + 'static {
     /// Keeps user memory in place. Dropped in softirq or process context, never
     /// with a lock of the channel held.
@@ -99,6 +101,10 @@ impl<C: ChannelOps> Received<'_, C> {
         if slot.tag.load(Ordering::Relaxed) != tag {
             return Err(Violation::UnknownCommand);
         }
+        // A send seldom completes behind its response. Nobody has looked yet.
+        if slot.is_sending() {
+            channel.qp.sends().poll();
+        }
         // The key is read behind the state that goes with it: the slot may have got a new
         // command since the tag was compared, and a response to the old one proves nothing.
         let action = slot.try_update(|state| {
@@ -123,52 +129,6 @@ pub enum Next {
     Repost,
     /// Keep it back: it is posted when it is needed, or the connection is ending.
     Keep,
-}
-
-/// Why a connection must end.
-#[derive(Clone, Copy)]
-pub enum Failure {
-    /// A work request completed with an error.
-    Completion {
-        /// Which kind of request.
-        what: &'static str,
-        /// `enum ib_wc_status`.
-        status: u32,
-        /// The device's own code.
-        vendor: u32,
-    },
-    /// Work requests are flushed although nobody has disconnected: the queue pair has
-    /// failed.
-    Flushed,
-    /// A work request could not be posted.
-    Post {
-        /// Which kind of request.
-        what: &'static str,
-        /// Why.
-        error: Error,
-    },
-}
-
-impl kernel::fmt::Display for Failure {
-    fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
-        match self {
-            Self::Completion {
-                what,
-                status,
-                vendor,
-            } => {
-                // SAFETY: Returns a string constant for every value.
-                let text = unsafe { CStr::from_char_ptr(bindings::ib_wc_status_msg(*status)) };
-                f.write_fmt(fmt!(
-                    "{what} failed: {text} ({status}), vendor code {vendor:#x}"
-                ))
-            }
-            Self::Flushed => f.write_str("the queue pair has failed"),
-            Self::Post { what, error } => {
-                write!(f, "{what} could not be posted: error {}", error.to_errno())
-            }
-        }
-    }
 }
 
 // The pure code describes itself with `core::fmt` alone.
@@ -211,7 +171,6 @@ pub struct Channel<C: ChannelOps> {
     config: ChannelConfig,
     pub(crate) slots: KVec<Slot<C>>,
     pub(crate) data_outs: SetOnce<DataOuts>,
-    pub(crate) sq: SqShared,
     /// For signalled sends that no slot waits for.
     pub(crate) plain_cqe: Opaque<bindings::ib_cqe>,
     /// For registrations, which only complete when they fail.
@@ -285,6 +244,7 @@ impl<C: ChannelOps> Channel<C> {
                 addr,
                 region,
                 completion::send_done::<C>,
+                completion::chain_done::<C>,
                 completion::invalidate_done::<C>,
             );
             slots.push(slot, GFP_KERNEL)?;
@@ -297,7 +257,6 @@ impl<C: ChannelOps> Channel<C> {
                 config,
                 slots,
                 data_outs: SetOnce::new(),
-                sq: SqShared::new(),
                 plain_cqe: Opaque::new(bindings::ib_cqe {
                     done: Some(completion::plain_done::<C>),
                 }),
@@ -352,16 +311,28 @@ impl<C: ChannelOps> Channel<C> {
     /// `action` must be what the last [`Slot::update`] of this thread has returned for
     /// `slot`, and be carried out once.
     pub(crate) unsafe fn act(&self, slot: &Slot<C>, action: Action, ok: bool) -> Result {
-        if slot::is_done(action) {
-            return Ok(());
+        match action {
+            Action::Nothing => Ok(()),
+            Action::Wait => {
+                self.await_sends();
+                Ok(())
+            }
+            Action::Release => {
+                // SAFETY: By the contract.
+                let owned = unsafe { slot.release() };
+                self.release(owned, ok);
+                Ok(())
+            }
+            Action::LocalInvalidate => self.post_invalidate(slot),
         }
-        if action == Action::Release {
-            // SAFETY: By the contract.
-            let owned = unsafe { slot.release() };
-            self.release(owned, ok);
-            return Ok(());
-        }
-        self.post_invalidate(slot)
+    }
+
+    /// Somebody waits for sends that are posted.
+    #[cold]
+    pub(crate) fn await_sends(&self) {
+        let sends = self.qp.sends();
+        sends.account().wait();
+        sends.arm();
     }
 
     /// Lets the command of a slot go on, whose last send has completed.
@@ -430,11 +401,18 @@ impl<C: ChannelOps> Channel<C> {
                 invalidate_rkey: slot.rkey.load(Ordering::Relaxed),
             },
         };
+        let sends = self.qp.sends();
+        sends.account().invalidating();
         // SAFETY: The queue pair is valid; the request is copied and its
         // completion entry lives until the drain, by the type invariant.
-        to_result(unsafe {
+        let posted = to_result(unsafe {
             bindings::ib_post_send(self.qp.raw(), &raw const wr, core::ptr::null_mut())
-        })
+        });
+        match posted {
+            Ok(()) => sends.arm(),
+            Err(_) => sends.account().invalidated(),
+        }
+        posted
     }
 
     /// Closes the channel: nothing is posted any more, and what is flushed from here on
@@ -443,8 +421,8 @@ impl<C: ChannelOps> Channel<C> {
         self.closing.store(true, Ordering::Relaxed);
     }
 
-    /// Moves the queue pair to its error state, and waits until what has completed
-    /// before is handled. Sleeps.
+    /// Moves the queue pair to its error state, and waits until what was received before is
+    /// handled. Sleeps.
     pub fn drain(&self) {
         let _one = self.drain.lock();
         self.qp.drain();
@@ -464,7 +442,9 @@ impl<C: ChannelOps> Channel<C> {
         self.drain();
         // A callback that was running when the first drain began may have posted
         // behind its markers. None posts any more now, so these are the last.
+        self.qp.sends().quiesce();
         self.drain();
+        self.qp.sends().stop();
         for slot in &self.slots {
             let _ = slot.update(SlotState::on_drained);
             // SAFETY: Drained, and the sender posts nothing any more.

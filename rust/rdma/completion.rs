@@ -3,12 +3,14 @@
 //! What the core calls when a work request has completed: one callback for each
 //! kind of request.
 //!
-//! All run in softirq, with no lock held, one at a time for a channel (its queue
-//! pair sends and receives on one completion queue). None may sleep.
+//! All run in softirq, with no lock held. None may sleep. Receives come one at a time for a
+//! channel; everything else comes from a queue that is polled there, or when somebody waits
+//! (`send_cq`), at times on several processors at once.
 
 use crate::{
     bindings,
-    channel::{Channel, ChannelOps, Failure, Next, Received},
+    channel::{Channel, ChannelOps, Next, Received},
+    failure::Failure,
     recv::RecvBuffer,
     slot::Slot,
     slot_state::SlotState,
@@ -92,33 +94,39 @@ pub(crate) unsafe extern "C" fn send_done<C: ChannelOps>(
     // SAFETY: By the contract; the channel owns its slots.
     let slot: &Slot<C> = unsafe { Slot::from_send_cqe((*wc).__bindgen_anon_1.wr_cqe) };
     // SAFETY: By the contract.
-    let success = unsafe { (*wc).status } == bindings::ib_wc_status_IB_WC_SUCCESS;
-    if !success || slot.data_outs.load(Relaxed) != 0 {
-        // SAFETY: As our own contract.
-        return unsafe { chain_done(channel, slot, wc) };
+    if !unsafe { succeeded(channel, wc, "send") } {
+        return last_of_chain(channel, slot, false);
     }
-    channel.sq.retire();
+    channel.qp.sends().account().retire();
     if slot.send_done() {
         last_send_done(channel, slot, true);
     }
 }
 
-/// A send has failed, or is the last one of a chain.
+/// The last send of a chain that a slot waits for has completed.
 ///
 /// # Safety
 ///
-/// `wc` must be valid.
-#[cold]
-unsafe fn chain_done<C: ChannelOps>(
-    channel: &Channel<C>,
-    slot: &Slot<C>,
-    wc: *const bindings::ib_wc,
+/// As for [`send_done`]; the entry is the `chain_cqe` of a slot of the channel.
+pub(crate) unsafe extern "C" fn chain_done<C: ChannelOps>(
+    _cq: *mut bindings::ib_cq,
+    wc: *mut bindings::ib_wc,
 ) {
+    // SAFETY: By the contract.
+    let channel = unsafe { channel_of::<C>(wc) };
+    // SAFETY: By the contract; the channel owns its slots.
+    let slot: &Slot<C> = unsafe { Slot::from_chain_cqe((*wc).__bindgen_anon_1.wr_cqe) };
     // SAFETY: By the contract.
     let ok = unsafe { succeeded(channel, wc, "send") };
     if ok {
-        channel.sq.retire();
+        channel.qp.sends().account().retire();
     }
+    last_of_chain(channel, slot, ok);
+}
+
+/// All sends of a command have completed, or will not.
+#[cold]
+fn last_of_chain<C: ChannelOps>(channel: &Channel<C>, slot: &Slot<C>, ok: bool) {
     let count = slot.data_outs.swap(0, Relaxed);
     if let Some(pool) = channel.data_outs.as_ref() {
         pool.retire(count);
@@ -151,7 +159,7 @@ pub(crate) unsafe extern "C" fn plain_done<C: ChannelOps>(
     // then the connection ends, and with it the account.
     // SAFETY: By the contract.
     if unsafe { succeeded(channel, wc, "send") } {
-        channel.sq.retire();
+        channel.qp.sends().account().retire();
     }
 }
 
@@ -181,6 +189,7 @@ pub(crate) unsafe extern "C" fn invalidate_done<C: ChannelOps>(
 ) {
     // SAFETY: By the contract.
     let channel = unsafe { channel_of::<C>(wc) };
+    channel.qp.sends().account().invalidated();
     // SAFETY: By the contract; the channel owns its slots.
     let slot: &Slot<C> = unsafe { Slot::from_inv_cqe((*wc).__bindgen_anon_1.wr_cqe) };
     // SAFETY: By the contract.
@@ -208,7 +217,8 @@ pub(crate) unsafe extern "C" fn receive_done<C: ChannelOps>(
     let buffer = unsafe { RecvBuffer::from_cqe((*wc).__bindgen_anon_1.wr_cqe) };
     let dev = channel.qp.device();
     // SAFETY: By the contract.
-    let next = if unsafe { succeeded(channel, wc, "receive") } {
+    let status = unsafe { (*wc).status };
+    let next = if status == bindings::ib_wc_status_IB_WC_SUCCESS {
         // SAFETY: By the contract; the union member goes with the flag.
         let (len, invalidated) = unsafe {
             let with_invalidate =
@@ -228,6 +238,10 @@ pub(crate) unsafe extern "C" fn receive_done<C: ChannelOps>(
         };
         C::received(channel, &message)
     } else {
+        // When a send fails, receives are flushed, and it is the send that says why.
+        channel.qp.sends().poll_all();
+        // SAFETY: By the contract.
+        unsafe { failed_completion(channel, status, wc, "receive") };
         Next::Keep
     };
     // SAFETY: The message is gone.

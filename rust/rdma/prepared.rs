@@ -265,7 +265,8 @@ impl<C: ChannelOps> Prepared<'_, C> {
             Chain::Plain
         };
         let wrs = u32::from(registered) + 1 + data_outs;
-        let Ok(plan) = producer.plan(&channel.sq, wrs, kind) else {
+        let sends = channel.qp.sends();
+        let Ok(plan) = producer.plan(sends.account(), wrs, kind, || sends.poll_soon()) else {
             return Err(SendError::NotSent(EAGAIN));
         };
         core::mem::forget(claimed);
@@ -281,7 +282,9 @@ impl<C: ChannelOps> Prepared<'_, C> {
         };
         // Sends complete in order: of a chain, the last one tells of all.
         let last = bindings::ib_send_wr__bindgen_ty_1 {
-            wr_cqe: if guarded {
+            wr_cqe: if data_outs != 0 {
+                slot.chain_cqe.get()
+            } else if guarded {
                 slot.send_cqe.get()
             } else {
                 channel.plain_cqe.get()
@@ -333,6 +336,9 @@ impl<C: ChannelOps> Prepared<'_, C> {
                 *data_out_head = data_out_head.wrapping_add(data_outs);
                 if counted && slot.send_done() {
                     return channel.settle(slot, true).map_err(SendError::Partly);
+                }
+                if has_token {
+                    channel.await_sends();
                 }
                 Ok(())
             }

@@ -10,6 +10,7 @@ use crate::{
     bindings,
     cm::{Handler, Id},
     device::{self, DeviceCaps, DeviceName},
+    send_cq::SendCq,
 };
 use kernel::{
     device::Device,
@@ -66,14 +67,15 @@ impl Drop for PooledCq {
 ///
 /// # Invariants
 ///
-/// `raw` is the queue pair of `id`, which counts it as a user and so stays. All
-/// its completions arrive on `cq`, one at a time.
+/// `raw` is the queue pair of `id`, which counts it as a user and so stays. Its receives
+/// complete on `recv_cq`, one at a time, its sends on `sends`.
 pub struct Qp<H: Handler> {
     raw: *mut bindings::ib_qp,
     config: QpConfig,
     caps: DeviceCaps,
     // Dropped in this order, after the queue pair.
-    _cq: PooledCq,
+    _recv_cq: PooledCq,
+    sends: SendCq,
     pd: Pd,
     id: Arc<Id<H>>,
 }
@@ -88,7 +90,7 @@ impl<H: Handler> Qp<H> {
     /// Creates the queue pair of `id`. Sleeps. The caller has checked that the
     /// identifier is bound to a device.
     pub(crate) fn new(id: Arc<Id<H>>, config: &QpConfig) -> Result<Self> {
-        let (raw, config, caps, cq, pd) = id.acquire(|cm| {
+        let (raw, config, caps, recv_cq, sends, pd) = id.acquire(|cm| {
             // SAFETY: `acquire` passes a valid identifier.
             let dev = unsafe { (*cm).device };
             if dev.is_null() {
@@ -108,7 +110,7 @@ impl<H: Handler> Qp<H> {
             // SAFETY: `dev` is registered.
             let raw = from_err_ptr(unsafe { bindings::ib_alloc_pd(dev, 0) })?;
             let pd = Pd { raw };
-            let entries = config.max_send_wr + config.max_recv_wr + 2;
+            let entries = config.max_recv_wr + 1;
             // SAFETY: `dev` is registered.
             let raw = from_err_ptr(unsafe {
                 bindings::ib_cq_pool_get(
@@ -118,11 +120,14 @@ impl<H: Handler> Qp<H> {
                     bindings::ib_poll_context_IB_POLL_SOFTIRQ,
                 )
             })?;
-            let cq = PooledCq { raw, entries };
+            let recv_cq = PooledCq { raw, entries };
+            // SAFETY: `dev` is registered, and stays so while the queue pair does. Who posts keeps
+            // what a request names, by the contract of `post_send`. A pool's queue has a vector.
+            let sends = unsafe { SendCq::new(dev, config.max_send_wr + 1, (*raw).comp_vector) }?;
             let mut attr = bindings::ib_qp_init_attr {
                 event_handler: Some(qp_event),
-                send_cq: cq.raw,
-                recv_cq: cq.raw,
+                send_cq: sends.raw(),
+                recv_cq: recv_cq.raw,
                 cap: bindings::ib_qp_cap {
                     max_send_wr: config.max_send_wr + 1,
                     max_recv_wr: config.max_recv_wr + 1,
@@ -137,14 +142,15 @@ impl<H: Handler> Qp<H> {
             // SAFETY: All arguments are valid, and of one device.
             to_result(unsafe { bindings::rdma_create_qp(cm, pd.raw, &raw mut attr) })?;
             // SAFETY: As above; set by the call.
-            Ok((unsafe { (*cm).qp }, config, caps, cq, pd))
+            Ok((unsafe { (*cm).qp }, config, caps, recv_cq, sends, pd))
         })?;
         // INVARIANT: Just created and counted.
         Ok(Self {
             raw,
             config,
             caps,
-            _cq: cq,
+            _recv_cq: recv_cq,
+            sends,
             pd,
             id,
         })
@@ -178,13 +184,21 @@ impl<H: Handler> Qp<H> {
         unsafe { device::parent(self.device()) }
     }
 
-    /// Moves the queue pair to its error state and waits until every completion
-    /// has been handled (`ib_drain_qp()`). Sleeps. May be called again, but not twice
+    /// Moves the queue pair to its error state and waits until every completion has been
+    /// polled, and those of receives handled (`ib_drain_qp()`). Sleeps. May be called again, but not twice
     /// at once: there is room for one marker in each queue.
     pub(crate) fn drain(&self) {
+        self.sends.account().drain();
+        self.sends.arm();
         // SAFETY: By the type invariant; both queues have room for one more
-        // request and the completion queue is not polled directly.
+        // request. From here on the sends' completion queue is polled until it is empty.
         unsafe { bindings::ib_drain_qp(self.raw) };
+    }
+
+    /// The completions of sends.
+    #[inline(always)]
+    pub(crate) fn sends(&self) -> &SendCq {
+        &self.sends
     }
 
     /// The raw queue pair.

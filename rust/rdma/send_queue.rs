@@ -15,10 +15,11 @@
 //! beyond the capacity and are not counted here.
 //!
 //! The producer is whoever holds the send queue's lock. The completion side only counts, in
-//! [`SqShared`]; it may run before the producer has returned from posting.
+//! [`SqShared`]; it may run before the producer has returned from posting, and on several
+//! processors at once. Completions make no noise, so whoever needs one says that he waits.
 
+use crate::send_account::SqShared;
 use core::ops::DerefMut;
-use core::sync::atomic::{AtomicU32, Ordering};
 
 /// The longest chain of work requests that can be planned.
 pub(crate) const MAX_CHAIN: u32 = 64;
@@ -52,31 +53,6 @@ pub(crate) enum Refusal {
 /// The storage and the capacity do not fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Misfit;
-
-/// The completion side of a send queue.
-#[derive(Debug)]
-pub(crate) struct SqShared {
-    /// Signalled completions, modulo 2^32.
-    completed: AtomicU32,
-}
-
-impl SqShared {
-    /// The completion side of a new queue.
-    pub(crate) const fn new() -> Self {
-        Self {
-            completed: AtomicU32::new(0),
-        }
-    }
-
-    /// Counts the successful completion of a signalled work request.
-    ///
-    /// After the first failed completion nothing needs counting: the queue pair is in error, and
-    /// then work requests complete that were not signalled.
-    #[inline]
-    pub(crate) fn retire(&self) {
-        self.completed.fetch_add(1, Ordering::Release);
-    }
-}
 
 /// The posting side of a send queue.
 ///
@@ -131,7 +107,8 @@ impl<S: DerefMut<Target = [u32]>> SqProducer<S> {
         })
     }
 
-    /// Plans to post a chain of `wrs` work requests.
+    /// Plans to post a chain of `wrs` work requests. While the queue is more than half full,
+    /// `collect` is called to have completions counted, now or soon.
     ///
     /// Nothing changes until the plan is [committed](Plan::commit), which is to be done when the
     /// chain has been posted. If posting fails, drop the plan. If it fails behind the first work
@@ -142,12 +119,18 @@ impl<S: DerefMut<Target = [u32]>> SqProducer<S> {
         shared: &SqShared,
         wrs: u32,
         chain: Chain,
+        collect: impl FnOnce(),
     ) -> Result<Plan<'_, S>, Refusal> {
         if wrs == 0 || wrs > MAX_CHAIN {
             return Err(Refusal::Length);
         }
-        if self.capacity.saturating_sub(self.in_flight()) < wrs {
+        // Half of the queue is more than the longest chain.
+        if self.in_flight() > self.capacity / 2 {
             self.reclaim(shared)?;
+            if self.in_flight() > self.capacity / 2 {
+                collect();
+                self.reclaim(shared)?;
+            }
             if self.capacity.saturating_sub(self.in_flight()) < wrs {
                 return Err(Refusal::Full);
             }
@@ -157,6 +140,11 @@ impl<S: DerefMut<Target = [u32]>> SqProducer<S> {
             Chain::Plain => posted.wrapping_sub(self.signalled) >= self.interval,
             Chain::Guarded => true,
         };
+        if signalled {
+            // Before posting: the completion may be waited for before that returns. If nothing is
+            // posted after all, the next plan says the same again.
+            shared.announce(self.head.wrapping_add(1));
+        }
         Ok(Plan {
             producer: self,
             posted,
@@ -173,7 +161,7 @@ impl<S: DerefMut<Target = [u32]>> SqProducer<S> {
     /// Takes note of the completions counted meanwhile.
     #[cold]
     fn reclaim(&mut self, shared: &SqShared) -> Result<(), Refusal> {
-        let completed = shared.completed.load(Ordering::Acquire);
+        let completed = shared.completed();
         let new = completed.wrapping_sub(self.tail);
         if new == 0 {
             return Ok(());
@@ -186,6 +174,7 @@ impl<S: DerefMut<Target = [u32]>> SqProducer<S> {
         let mark = self.marks.get(last as usize).ok_or(Refusal::Miscounted)?;
         self.retired = *mark;
         self.tail = completed;
+        shared.catch_up(completed);
         Ok(())
     }
 }
@@ -232,7 +221,7 @@ mod tests {
     impl<S> SqProducer<S> {
         /// Makes a new queue look as if `count` work requests, all signalled, had gone through it.
         pub(crate) fn age(&mut self, shared: &SqShared, count: u32) {
-            shared.completed.store(count, Ordering::Relaxed);
+            shared.age(count);
             (self.head, self.tail) = (count, count);
             (self.posted, self.signalled, self.retired) = (count, count, count);
         }
@@ -245,7 +234,7 @@ mod tests {
         wrs: u32,
         chain: Chain,
     ) -> Result<bool, Refusal> {
-        let plan = producer.plan(shared, wrs, chain)?;
+        let plan = producer.plan(shared, wrs, chain, || ())?;
         let signalled = plan.is_signalled();
         plan.commit();
         Ok(signalled)
@@ -321,6 +310,90 @@ mod tests {
     }
 
     #[test]
+    fn collected_when_half_full() -> Result<(), Misfit> {
+        let (shared, mut marks) = (SqShared::new(), [0; 256]);
+        let mut producer = SqProducer::new(&mut marks[..], 256)?;
+        // Chains posted before; how often completions are collected for the next one.
+        for (before, expected) in [(0, 0), (1, 0), (2, 0), (3, 1), (4, 1)] {
+            while producer.in_flight() < 64 * before {
+                assert_eq!(post(&mut producer, &shared, 64, Chain::Guarded), Ok(true));
+            }
+            let mut calls = 0;
+            let _ = producer.plan(&shared, 1, Chain::Plain, || calls += 1);
+            assert_eq!(calls, expected);
+        }
+        // What is collected counts at once.
+        let collect = || (0..4).for_each(|_| shared.retire());
+        assert!(producer.plan(&shared, 64, Chain::Plain, collect).is_ok());
+        assert_eq!(producer.in_flight(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn somebody_waits() -> Result<(), Misfit> {
+        // Also where counts wrap.
+        for age in [0, u32::MAX - 1] {
+            let (shared, mut marks) = (SqShared::new(), [0; 256]);
+            let mut producer = SqProducer::new(&mut marks[..], 256)?;
+            producer.age(&shared, age);
+            assert!(!shared.is_awaited());
+            for _ in 0..3 {
+                assert_eq!(post(&mut producer, &shared, 1, Chain::Guarded), Ok(true));
+            }
+            assert!(!shared.is_awaited());
+            shared.retire();
+            // For two more; a send that comes later is not waited for.
+            shared.wait();
+            assert_eq!(post(&mut producer, &shared, 1, Chain::Guarded), Ok(true));
+            assert!(shared.is_awaited());
+            shared.retire();
+            assert!(shared.is_awaited());
+            shared.retire();
+            assert!(!shared.is_awaited());
+            shared.retire();
+            // Nothing is posted: nothing to wait for.
+            shared.wait();
+            assert!(!shared.is_awaited());
+            // A plan counts before it is committed.
+            let plan = producer.plan(&shared, 1, Chain::Guarded, || ());
+            shared.wait();
+            assert!(shared.is_awaited());
+            assert!(plan.is_ok());
+            shared.retire();
+            assert!(!shared.is_awaited());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn awaited_keeps_up() -> Result<(), Misfit> {
+        let (shared, mut marks) = (SqShared::new(), [0; 256]);
+        let mut producer = SqProducer::new(&mut marks[..], 256)?;
+        for round in 1..10 {
+            for _ in 0..3 {
+                assert_eq!(post(&mut producer, &shared, 64, Chain::Guarded), Ok(true));
+            }
+            // Nobody has waited for these, or somebody for all but none of the next.
+            if round % 2 == 0 {
+                shared.wait();
+            }
+            (0..3).for_each(|_| shared.retire());
+            assert!(!shared.is_awaited());
+            assert!(producer.plan(&shared, 1, Chain::Plain, || ()).is_ok());
+            assert_eq!(shared.awaited(), 3 * round);
+        }
+        // A waiter is not forgotten.
+        for _ in 0..3 {
+            assert_eq!(post(&mut producer, &shared, 64, Chain::Guarded), Ok(true));
+        }
+        shared.wait();
+        shared.retire();
+        assert!(producer.plan(&shared, 1, Chain::Plain, || ()).is_ok());
+        assert!(shared.is_awaited());
+        Ok(())
+    }
+
+    #[test]
     fn refusals_change_nothing() -> Result<(), Misfit> {
         let (shared, mut marks) = (SqShared::new(), [0; 256]);
         let mut producer = SqProducer::new(&mut marks[..], 256)?;
@@ -328,7 +401,7 @@ mod tests {
         assert_eq!(post(&mut producer, &shared, 0, Chain::Plain), length);
         assert_eq!(post(&mut producer, &shared, 65, Chain::Plain), length);
         // A plan that is dropped.
-        assert!(producer.plan(&shared, 64, Chain::Plain).is_ok());
+        assert!(producer.plan(&shared, 64, Chain::Plain, || ()).is_ok());
         assert_eq!(producer.in_flight(), 0);
 
         // A completion too many shows when room is needed.

@@ -28,7 +28,7 @@ pub(crate) type Done = unsafe extern "C" fn(*mut bindings::ib_cq, *mut bindings:
 /// A command slot.
 ///
 /// Two sides use it without a lock. The *sender* of the channel, of which there is
-/// one, prepares and posts commands. *Completions*, of which one runs at a time,
+/// one, prepares and posts commands. *Completions*, on any processor,
 /// report what has become of them. `state` hands the slot from one to the other.
 ///
 /// # Invariants
@@ -45,6 +45,8 @@ pub(crate) type Done = unsafe extern "C" fn(*mut bindings::ib_cq, *mut bindings:
 pub(crate) struct Slot<C: ChannelOps> {
     /// For sends whose completion this slot waits for.
     pub(crate) send_cqe: Opaque<bindings::ib_cqe>,
+    /// The same for the last one of several.
+    pub(crate) chain_cqe: Opaque<bindings::ib_cqe>,
     state: AtomicU32,
     /// What the response must name.
     pub(crate) tag: AtomicU32,
@@ -106,6 +108,7 @@ impl<C: ChannelOps> Slot<C> {
         header_addr: u64,
         region: Region,
         send_done: Done,
+        chain_done: Done,
         inv_done: Done,
     ) -> Self {
         let requests = Requests {
@@ -121,6 +124,9 @@ impl<C: ChannelOps> Slot<C> {
         Self {
             send_cqe: Opaque::new(bindings::ib_cqe {
                 done: Some(send_done),
+            }),
+            chain_cqe: Opaque::new(bindings::ib_cqe {
+                done: Some(chain_done),
             }),
             inv_cqe: Opaque::new(bindings::ib_cqe {
                 done: Some(inv_done),
@@ -224,6 +230,12 @@ impl<C: ChannelOps> Slot<C> {
         drop(unsafe { self.take_owned() });
     }
 
+    /// Whether guarded sends of the command are not known to have completed.
+    #[inline(always)]
+    pub(crate) fn is_sending(&self) -> bool {
+        SlotState::from_raw(self.state.load(Relaxed)).is_sending()
+    }
+
     /// Reports an event, which is one of the methods of [`SlotState`]. `event` may run
     /// again if another processor was faster; its last run counts.
     #[inline(always)]
@@ -308,6 +320,17 @@ impl<C: ChannelOps> Slot<C> {
         unsafe { &*cqe.byte_sub(core::mem::offset_of!(Self, send_cqe)).cast() }
     }
 
+    /// The slot that `cqe` is the entry for chains of.
+    ///
+    /// # Safety
+    ///
+    /// `cqe` must be the `chain_cqe` of a slot that lives for `'a`.
+    #[inline]
+    pub(crate) unsafe fn from_chain_cqe<'a>(cqe: *mut bindings::ib_cqe) -> &'a Self {
+        // SAFETY: By the contract; `Opaque` is transparent.
+        unsafe { &*cqe.byte_sub(core::mem::offset_of!(Self, chain_cqe)).cast() }
+    }
+
     /// The slot that `cqe` is the invalidation entry of.
     ///
     /// # Safety
@@ -318,10 +341,4 @@ impl<C: ChannelOps> Slot<C> {
         // SAFETY: By the contract; `Opaque` is transparent.
         unsafe { &*cqe.byte_sub(core::mem::offset_of!(Self, inv_cqe)).cast() }
     }
-}
-
-/// Whether an action leaves nothing to do.
-#[inline]
-pub(crate) fn is_done(action: Action) -> bool {
-    matches!(action, Action::Wait | Action::Nothing)
 }

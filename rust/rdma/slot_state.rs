@@ -160,6 +160,12 @@ impl SlotState {
         self.0 & FINISHING != 0
     }
 
+    /// Whether guarded sends are not known to have completed.
+    #[inline]
+    pub(crate) const fn is_sending(self) -> bool {
+        self.0 & SENDS != 0
+    }
+
     /// Reports the successful completion of the LOCAL_INV. One that failed or was flushed leaves the
     /// key to [`SlotState::on_drained`].
     #[inline]

@@ -30,6 +30,8 @@ mod number;
 mod opcode;
 #[path = "../../../rust/rdma/response.rs"]
 pub mod response;
+#[path = "../../../rust/rdma/send_account.rs"]
+mod send_account;
 #[path = "../../../rust/rdma/send_queue.rs"]
 mod send_queue;
 #[path = "../../../rust/rdma/slot_state.rs"]

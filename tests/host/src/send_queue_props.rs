@@ -9,7 +9,8 @@ use proptest::prelude::*;
 
 use crate::cases;
 use crate::models::send_queue::{play, Step};
-use crate::send_queue::{marks_len, Chain, Refusal, SqProducer, SqShared, MAX_CHAIN};
+use crate::send_account::SqShared;
+use crate::send_queue::{marks_len, Chain, Refusal, SqProducer, MAX_CHAIN};
 
 fn any_chain() -> impl Strategy<Value = (u32, Chain)> {
     // Most chains are short.
@@ -67,7 +68,7 @@ fn device_on_another_processor() {
                 Chain::Plain
             };
             loop {
-                match producer.plan(&shared, 2, chain) {
+                match producer.plan(&shared, 2, chain, || ()) {
                     Ok(plan) => {
                         queue.send(false).unwrap();
                         queue.send(plan.is_signalled()).unwrap();

@@ -4,7 +4,8 @@
 
 use std::collections::VecDeque;
 
-use crate::send_queue::{marks_len, Chain, Refusal, SqProducer, SqShared, MAX_CHAIN};
+use crate::send_account::SqShared;
+use crate::send_queue::{marks_len, Chain, Refusal, SqProducer, MAX_CHAIN};
 
 /// What producer and device do.
 #[derive(Clone, Copy, Debug)]
@@ -55,10 +56,10 @@ pub(crate) fn play(
             Step::Complete(count) => device.complete(count, &shared),
             Step::Drop { wrs, chain } => {
                 let before = producer.in_flight();
-                let planned = producer.plan(&shared, wrs, chain).is_ok();
+                let planned = producer.plan(&shared, wrs, chain, || ()).is_ok();
                 assert!(!planned || producer.in_flight() <= before);
             }
-            Step::Post { wrs, chain, early } => match producer.plan(&shared, wrs, chain) {
+            Step::Post { wrs, chain, early } => match producer.plan(&shared, wrs, chain, || ()) {
                 Ok(plan) => {
                     let signalled = plan.is_signalled();
                     assert!(signalled || chain == Chain::Plain);
@@ -80,5 +81,7 @@ pub(crate) fn play(
 
     // When the device is idle, there is room for the longest chain.
     device.complete(usize::MAX, &shared);
-    assert!(producer.plan(&shared, MAX_CHAIN, Chain::Plain).is_ok());
+    assert!(producer
+        .plan(&shared, MAX_CHAIN, Chain::Plain, || ())
+        .is_ok());
 }
