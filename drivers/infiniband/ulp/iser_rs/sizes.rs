@@ -21,8 +21,10 @@ pub(crate) const MAX_TASKS: u32 = 512;
 pub(crate) const UNSOLICITED_RECEIVES: u32 = 16;
 
 /// Send requests that commands of a session share: a registration and a send for
-/// each, or longer chains for fewer.
-const SEND_SHARE: u32 = 2 * MAX_TASKS + 64;
+/// each of half of the most tasks, or longer chains for fewer. A request is done when the
+/// target has acknowledged it, long before its command is. With one each for invalidation and
+/// for draining the queue keeps below a power of two, to which devices round it up.
+const SEND_SHARE: u32 = MAX_TASKS - 16;
 
 /// Fewest send requests to share, for one command with the most Data-Out PDUs.
 const MIN_SEND_SHARE: u32 = 4 * (MAX_DATA_OUTS + 2);
