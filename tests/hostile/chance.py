@@ -14,7 +14,7 @@ from harness.env import Env
 SEED = int(os.environ.get("ISER_SEED", "1"))
 PDUS = int(os.environ.get("ISER_PDUS", "2000"))
 # On one connection at most; one that is wrong ends it sooner.
-BURST = 500
+BURST = 1000
 STALLED_SECONDS = 150
 
 

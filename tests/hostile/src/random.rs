@@ -38,7 +38,7 @@ const OPCODES: [u8; 12] = [
 const MOST_DATA: usize = 600;
 
 /// In a tame burst one PDU of so many is not.
-const TAME: u32 = 120;
+const TAME: u32 = 300;
 
 /// A source of PDUs.
 pub struct Chance {
@@ -58,9 +58,9 @@ impl Chance {
     fn tame(&mut self) -> Reply {
         // iscsid has room for 32 messages; when it is busy, what comes above that is lost to it,
         // even that the connection has failed. So not many are for iscsid.
-        let code = match self.rng.u8(..32) {
+        let code = match self.rng.u8(..64) {
             0 => opcode::ASYNC_MESSAGE,
-            1..=8 => opcode::REJECT,
+            1..=16 => opcode::REJECT,
             _ => opcode::NOP_IN,
         };
         let mut reply = Reply::new(code, RESERVED_TAG);
