@@ -32,6 +32,8 @@ PACKAGES = (
 FRAGMENT = Path("tests/debug/kernel.config")
 # KASAN's shadow and what lockdep and kmemleak remember come out of this.
 MEMORY_MIB = 4096
+# So many times longer may anything take there.
+SLOWNESS = 6
 # Report every bad access, not only the first. And no page tables of five levels: while
 # identify_cpu() reads the processor's features anew, KASAN takes their addresses for wild ones if
 # an interrupt comes, and its reports never end (seen once in some fifty boots).

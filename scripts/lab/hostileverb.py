@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from lab import chroot, config, debugkernel, debugverbs, verbs, vm
+from lab import chroot, config, debugkernel, debugverbs, resume, verbs, vm
 from lab.core import Lab
 from lab.report import LabError
 
@@ -21,8 +21,8 @@ SECONDS = 4 * 3600
 FEW, ALL = 2000, 100_000
 
 
-def build_simulator(lab: Lab, out: Path) -> Path:
-    """Compile the target with the toolchain root's own compiler; a copy goes to `out`."""
+def build_simulator(lab: Lab) -> Path:
+    """Compile the target with the toolchain root's own compiler."""
     top = config.checkout()
     log = lab.cache.root / "logs" / "hostile-cargo.log"
     argv = ["cargo", "build", "--release", "--locked", "--manifest-path", f"{CRATE}/Cargo.toml"]
@@ -38,14 +38,17 @@ def build_simulator(lab: Lab, out: Path) -> Path:
         if done.returncode != 0:
             rows = log.read_text(encoding="utf-8", errors="replace").splitlines()
             raise LabError("\n".join(["cargo failed:", *rows[-30:], f"all of it: {log}"]))
-        return Path(shutil.copy(built / "release/iser-hostile", out))
+        # Another checkout may build its own meanwhile.
+        where = vm.results_dir(lab.cache, "hostile")
+        return Path(shutil.copy(built / "release/iser-hostile", where))
 
 
 def cmd_hostile(lab: Lab, args: argparse.Namespace) -> int:
     """Verb `hostile`: build the target, and run its tests in a machine."""
+    tests = resume.Tests(resume.listed(config.checkout() / CRATE, args.program, args.only))
     verbs.prepare(lab, args.driver)
-    out = vm.results_dir(lab.cache, "hostile")
-    simulator = build_simulator(lab, out)
+    simulator = build_simulator(lab)
+    out = simulator.parent
     if args.kernel == "debug":
         debugkernel.kernel(lab.roots)
         lab.module("debug")
@@ -57,17 +60,34 @@ def cmd_hostile(lab: Lab, args: argparse.Namespace) -> int:
     command = [str(config.checkout() / CRATE / "run")]
     for pattern in args.only:
         command += ["--only", pattern]
-    env = {"ISER_DRIVER": args.driver, "ISER_SEED": str(seed), "ISER_PDUS": str(count),
-           "ISER_HOSTILE": str(simulator)}
-    verdict = lab.run_one(out, [*command, *args.program], env, args.timeout,
-                          kernel_choice=args.kernel, accel=accel)
-    if args.kernel == "debug":
-        return debugverbs.ended(lab, "hostile", verdict)
-    if verdict.status:
-        vm.explain(lab.report, verdict)
-    lab.report.line(f"hostile: {'FAILED' if verdict.status else 'OK'} ({verdict.seconds:.0f} s in "
-                    f"the machine, seed {seed}, logs: {out})")
-    return verdict.status
+    slowness = debugkernel.SLOWNESS if args.kernel == "debug" else 1
+    status, machines, seconds, more = 0, 0, 0.0, True
+    while more:
+        machines += 1
+        if machines > 1:
+            out = simulator.parent / f"machine-{machines}"
+            out.mkdir()
+            shutil.copy(simulator, out)
+            lab.report.line(f"machine {machines}: for the tests that are left; logs: {out}")
+        tests.begin()
+        env = {"ISER_DRIVER": args.driver, "ISER_SEED": str(seed), "ISER_PDUS": str(count),
+               "ISER_HOSTILE": str(out / simulator.name), "ISER_DONE": " ".join(tests.done),
+               "ISER_SLOWNESS": str(slowness)}
+        verdict = lab.run_one(out, [*command, *tests.programs()], env, args.timeout,
+                              kernel_choice=args.kernel, accel=accel, sink=tests.sink(vm.to_stdout))
+        seconds += verdict.seconds
+        more = tests.ended(verdict.reason)
+        if args.kernel == "debug":
+            status = debugverbs.ended(lab, "hostile", verdict) or status
+        elif verdict.status:
+            status = verdict.status
+            vm.explain(lab.report, verdict)
+    status = status or int(bool(tests.failed))
+    for name in tests.failed:
+        lab.report.line(f"failed: {name}")
+    lab.report.line(f"hostile: {'FAILED' if status else 'OK'}: {tests.summary()} ({seconds:.0f} s in "
+                    f"{machines} machines, seed {seed}, logs: {simulator.parent})")
+    return status
 
 
 def add_verbs(add: object) -> None:

@@ -17,15 +17,13 @@ from pathlib import Path
 from typing import Protocol
 
 from harness import every, ktap
-from lab import config
+from lab import config, debugkernel
 
 from suite.results import Outcome
 
 SELFTESTS = "tests/selftests"
 LAB = "scripts/iser-lab"
 MACHINE_SECONDS = 2400
-# The instrumented kernel takes so many times as long.
-DEBUG_SLOWNESS = 6
 
 
 @dataclass(frozen=True)
@@ -43,12 +41,12 @@ class Job:
         if self.patterns:
             found["ISER_ONLY"] = " ".join(self.patterns)
         if self.kernel == "debug":
-            found["ISER_SLOWNESS"] = str(DEBUG_SLOWNESS)
+            found["ISER_SLOWNESS"] = str(debugkernel.SLOWNESS)
         return found
 
     def seconds(self) -> float:
         """How long a machine may run."""
-        return MACHINE_SECONDS * (DEBUG_SLOWNESS if self.kernel == "debug" else 1)
+        return MACHINE_SECONDS * (debugkernel.SLOWNESS if self.kernel == "debug" else 1)
 
 
 def chosen(job: Job) -> list[str]:

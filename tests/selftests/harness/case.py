@@ -90,10 +90,11 @@ def wanted(name: str, patterns: Iterable[str]) -> bool:
 
 
 def select(cases: Iterable[Case], targets: Sequence[str], program: str,
-           patterns: Sequence[str]) -> list[Case]:
-    """The tests that were asked for."""
+           patterns: Sequence[str], done: Sequence[str] = ()) -> list[Case]:
+    """The tests that were asked for, but those that are done."""
     return [c for c in cases if (c.target or LIO[0]) in targets
-            and wanted(f"{program}/{c.full_name}", patterns)]
+            and wanted(f"{program}/{c.full_name}", patterns)
+            and f"{program}/{c.full_name}" not in done]
 
 
 def check(condition: object, message: str) -> None:

@@ -182,7 +182,9 @@ def main(text: str, keep_loaded: bool = True) -> int:
     name = Path(sys.argv[0]).stem
     args = parser(name, text).parse_args()
     patterns = args.only or os.environ.get("ISER_ONLY", "").split()
-    cases = case.select(case.registered(), chosen_targets(), name, patterns)
+    # Of a machine before this one, which has ended in the middle.
+    done = os.environ.get("ISER_DONE", "").split()
+    cases = case.select(case.registered(), chosen_targets(), name, patterns, done)
     if args.list:
         for item in cases:
             print(f"{name}/{item.full_name}")
