@@ -28,12 +28,13 @@ MACHINE_SECONDS = 2400
 
 @dataclass(frozen=True)
 class Job:
-    """What to run: the driver, the target, and which tests."""
+    """What to run: the driver, the target, and which tests: of a set (of `harness.case`), or by name."""
 
     driver: str
     target: str
     patterns: tuple[str, ...] = ()
     kernel: str = "stock"
+    which: str = ""
 
     def environment(self) -> dict[str, str]:
         """As the test programs read it."""
@@ -42,6 +43,8 @@ class Job:
             found["ISER_ONLY"] = " ".join(self.patterns)
         if self.kernel == "debug":
             found["ISER_SLOWNESS"] = str(debugkernel.SLOWNESS)
+        if self.which:
+            found["ISER_SET"] = self.which
         return found
 
     def seconds(self) -> float:

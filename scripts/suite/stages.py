@@ -14,6 +14,7 @@ and, where everything is asked for, what takes longer or needs another compiler 
 
     fuzz        `make fuzz`: libFuzzer on the pure code, for a minute
     miri        the host's tests of the pure code under Miri, where it is installed
+    long        tests/selftests: the tests that take long, on LIO and on tgt at once
     hostile     `make hostile`, with 100 000 PDUs made by chance
     kunit       the module's KUnit suites
     debug       `make check-debug`, on LIO and then on tgt
@@ -163,27 +164,31 @@ class Suite:
 
     def selftests(self) -> None:
         """The tests in virtual machines, one for each target."""
-        self._both_targets(self.args.kernel)
+        self._both_targets("selftests", self.args.kernel)
 
     def selftests_debug(self) -> None:
         """The same tests on the instrumented kernel (hours)."""
-        self._both_targets("debug")
+        self._both_targets("selftests", "debug")
 
-    def _both_targets(self, kernel: str) -> None:
+    def long(self) -> None:
+        """The tests in virtual machines that take long: outages, hundreds of disks."""
+        self._both_targets("long", self.args.kernel, "long")
+
+    def _both_targets(self, stage: str, kernel: str, which: str = "") -> None:
         if kernel == "debug":
             # Once, and not in both threads.
             self.program("debug-kernel", [LAB, "debug-kernel"], OneReader(), 3600)
-        threads = [threading.Thread(target=self._selftests, args=(target, kernel), daemon=True)
+        threads = [threading.Thread(target=self._selftests, args=(stage, target, kernel, which), daemon=True)
                    for target in self.targets()]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
-    def _selftests(self, target: str, kernel: str) -> None:
+    def _selftests(self, stage: str, target: str, kernel: str, which: str) -> None:
         """The tests with one target; in a thread of its own."""
-        stage = f"selftests-{target}" if kernel == "stock" else f"selftests-{kernel}-{target}"
-        job = guest.Job(self.args.driver, target, tuple(self.args.only), kernel)
+        stage = f"{stage}-{target}" if kernel == "stock" else f"{stage}-{kernel}-{target}"
+        job = guest.Job(self.args.driver, target, tuple(self.args.only), kernel, which)
 
         def start(argv: Sequence[str], log: Path) -> Running:
             return self.processes.start(argv, log, job.seconds() + 600)
@@ -228,7 +233,7 @@ class Suite:
 
 STAGES = ("toolchain", "build", "lint", "host", "simulator", "demo", "selftests", "counted")
 # Only where everything is asked for: they take longer, or need a kernel of their own.
-MORE = ("fuzz", "miri", "hostile", "kunit", "debug", "selftests-debug")
+MORE = ("fuzz", "miri", "long", "hostile", "kunit", "debug", "selftests-debug")
 # What the selftests need.
 SELFTESTS = ("toolchain", "build", "selftests")
 

@@ -9,7 +9,8 @@
     def write(env, size): ...
 
 makes lio.discovery, tgt.discovery, lio.write[4k] and so on. Tests without a
-target are run beside those with LIO.
+target are run beside those with LIO. A test that takes long (`long=True`) is left out
+unless ISER_SET asks for it, or a pattern names it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from lab.report import LabError
 
 LIO, TGT = ("lio",), ("tgt",)
 BOTH = ("lio", "tgt")
+SETS = ("short", "long", "all")
 
 
 class Failure(LabError):
@@ -46,6 +48,7 @@ class Case:
     limit: float = 60
     differs: Mapping[str, str] = field(default_factory=dict)   # driver: why it fails there
     arguments: tuple[object, ...] = ()
+    long: bool = False
 
     @property
     def full_name(self) -> str:
@@ -57,7 +60,8 @@ _registered: list[Case] = []
 
 
 def case(targets: Sequence[str] = (), limit: float = 60, differs: Mapping[str, str] | None = None,
-         each: Mapping[str, object] | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+         each: Mapping[str, object] | None = None,
+         long: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function a test, for each target and for each value of `each`.
 
     `differs` says of a driver why it is expected to fail: it does so in the
@@ -69,7 +73,7 @@ def case(targets: Sequence[str] = (), limit: float = 60, differs: Mapping[str, s
             variants = [(f"{function.__name__}[{label}]", (value,)) for label, value in each.items()]
         for target in targets or ("",):
             for name, arguments in variants:
-                _registered.append(Case(name, function, target, limit, dict(differs or {}), arguments))
+                _registered.append(Case(name, function, target, limit, dict(differs or {}), arguments, long))
         return function
     return add
 
@@ -90,9 +94,14 @@ def wanted(name: str, patterns: Iterable[str]) -> bool:
 
 
 def select(cases: Iterable[Case], targets: Sequence[str], program: str,
-           patterns: Sequence[str], done: Sequence[str] = ()) -> list[Case]:
-    """The tests that were asked for, but those that are done."""
+           patterns: Sequence[str], done: Sequence[str] = (), which: str = "") -> list[Case]:
+    """The tests that were asked for, by patterns and of a set, but those that are done.
+
+    By default these are the short ones, or all that are named.
+    """
+    which = which or ("all" if patterns else "short")
     return [c for c in cases if (c.target or LIO[0]) in targets
+            and (which == "all" or c.long == (which == "long"))
             and wanted(f"{program}/{c.full_name}", patterns)
             and f"{program}/{c.full_name}" not in done]
 

@@ -165,12 +165,21 @@ class Program:
         return EXIT_FAILED if out.outcomes[ktap.FAIL] else EXIT_OK
 
 
+def chosen_set() -> str:
+    """Which tests: ISER_SET."""
+    name = os.environ.get("ISER_SET", "")
+    if name and name not in case.SETS:
+        raise LabError(f"ISER_SET={name}: a set is {', '.join(case.SETS)}")
+    return name
+
+
 def parser(name: str, text: str) -> argparse.ArgumentParser:
     """The argument parser of a program."""
     top = argparse.ArgumentParser(prog=name, description=text.strip().split("\n\n")[0],
                                   epilog="Environment: ISER_DRIVER=rust|c, ISER_MODULE=FILE, "
-                                  "ISER_TARGET=lio|tgt (default both), ISER_SLOWNESS=FACTOR "
-                                  "(of all time limits).")
+                                  "ISER_TARGET=lio|tgt (default both), ISER_SET=short|long|all (default "
+                                  "short; all if patterns are given), ISER_SLOWNESS=FACTOR (of all time "
+                                  "limits).")
     top.add_argument("--list", action="store_true", help="print the names of the tests")
     top.add_argument("--only", action="append", default=[], metavar="PATTERN",
                      help="tests whose name has this part, or fits it if it has * or ?")
@@ -184,7 +193,8 @@ def main(text: str, keep_loaded: bool = True) -> int:
     patterns = args.only or os.environ.get("ISER_ONLY", "").split()
     # Of a machine before this one, which has ended in the middle.
     done = os.environ.get("ISER_DONE", "").split()
-    cases = case.select(case.registered(), chosen_targets(), name, patterns, done)
+    cases = case.select(case.registered(), chosen_targets(), name, patterns, done,
+                        chosen_set())
     if args.list:
         for item in cases:
             print(f"{name}/{item.full_name}")

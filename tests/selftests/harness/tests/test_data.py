@@ -115,6 +115,16 @@ class CaseTest(unittest.TestCase):
         self.assertEqual(names(("lio", "tgt"), "*/a"), ["a"])
         self.assertEqual(names(("lio", "tgt"), "nothing"), [])
 
+    def test_sets(self) -> None:
+        cases = [Case("a", print), Case("b", print, long=True)]
+
+        def names(which: str, *patterns: str) -> list[str]:
+            return [c.name for c in case.select(cases, ("lio",), "prog", patterns, (), which)]
+        self.assertEqual([names(""), names("short"), names("long"), names("all")],
+                         [["a"], ["a"], ["b"], ["a", "b"]])
+        self.assertEqual([names("", "prog"), names("long", "prog"), names("short", "prog/b")],
+                         [["a", "b"], ["b"], []])
+
     def test_judged(self) -> None:
         self.assertEqual(program.judged("pass", "", ""), ("pass", ""))
         self.assertEqual(program.judged("fail", "", ""), ("fail", ""))
