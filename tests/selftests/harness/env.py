@@ -225,24 +225,24 @@ class Env:
         if target is not None:
             target.down()
 
-    def node(self, v6: bool = False, iqn: str = "") -> Node:
+    def node(self, v6: bool = False, iqn: str = "", portal: str = "") -> Node:
         """A record of the target the test has chosen, or the default one; without discovery."""
         if not self._chosen:
             self.target()
         assert self._target is not None
-        return initiator.new_node(iqn or self._target.iqn, self.portal(v6))
+        return initiator.new_node(iqn or self._target.iqn, portal or self.portal(v6))
 
     @contextmanager
     def session(self, values: Mapping[str, object] | None = None, *, v6: bool = False,
-                chap: Chap | None = None, disks: int = 1, iqn: str = "",
+                chap: Chap | None = None, disks: int = 1, iqn: str = "", portal: str = "",
                 may_drop: bool = False) -> Iterator[Session]:
         """A session with the target, logged out of at the end.
 
         Unless the test says that the connection may drop, it must be the same
         one from login to logout.
         """
-        node = self.node(v6, iqn)
-        session = self._login(node, values, chap)
+        node = self.node(v6, iqn, portal)
+        session = self.login(node, values, chap)
         mark = kernlog.mark(f"session {session.sid}")
         if disks:
             for path in session.wait_disks(disks):
@@ -255,7 +255,7 @@ class Env:
         initiator.logout(node)
         initiator.forget(node)
 
-    def _login(self, node: Node, values: Mapping[str, object] | None, chap: Chap | None) -> Session:
+    def login(self, node: Node, values: Mapping[str, object] | None = None, chap: Chap | None = None) -> Session:
         """Log in; again if the target has spoiled it, as they do at times."""
         for _ in range(2):
             self._watch = Watch(self._target)
@@ -273,7 +273,7 @@ class Env:
                 chap: Chap | None = None) -> str:
         """Log in where that must fail; return what iscsiadm said."""
         try:
-            session = self._login(node, {**ONE_TRY, **(values or {})}, chap)
+            session = self.login(node, {**ONE_TRY, **(values or {})}, chap)
         except LabError as exc:
             equal("sessions after the refused login", initiator.sessions(), [])
             return str(exc)

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A session over a wire that can be cut, and what must hold when it was."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from harness.case import check
+from harness.env import PORT, Env
+from lab.guest import disk, initiator
+from lab.guest.initiator import Session
+from lab.guest.system import run, wait_for
+from lab.guest.wire import Wire
+from lab.report import LabError
+
+# A silent connection is given up after 5 s at the latest.
+PINGS: Mapping[str, object] = {"node.conn[0].timeo.noop_out_interval": 2,
+                               "node.conn[0].timeo.noop_out_timeout": 3}
+NOTICED_SECONDS = 5
+REPLACEMENT = "node.session.timeo.replacement_timeout"
+# iscsid waits so long for a login before it tries once more.
+BACK_SECONDS = 45
+
+
+@dataclass
+class Line:
+    """A wire, and the session over it."""
+
+    wire: Wire
+    session: Session
+    path: str
+
+    def lost(self, limit: float = 2 * NOTICED_SECONDS) -> float:
+        """Wait until the loss of the connection is noticed; return when that was."""
+        wait_for("the loss of the connection", lambda: self.session.state != "LOGGED_IN", limit)
+        return time.monotonic()
+
+    def back(self, limit: float = BACK_SECONDS) -> None:
+        """The session is there again within its time."""
+        began = time.monotonic()
+        wait_for("the session's return", lambda: self.session.state == "LOGGED_IN", limit)
+        print(f"# back {time.monotonic() - began:.1f} s after the repair", flush=True)
+
+    def works(self) -> None:
+        """Verified data go over it."""
+        disk.fio_verify(self.path, bs="64k", size="2m")
+
+
+@contextmanager
+def wired(env: Env, replacement: int = 120, strict: bool = False,
+          values: Mapping[str, object] | None = None) -> Iterator[Line]:
+    """A session with the target over a wire; both are gone at the end."""
+    wire = Wire()
+    env.drop_target()
+    wire.up()
+    try:
+        if env.kind == "lio":
+            env.lio(portals=[(wire.target.ipv4, PORT)])
+        else:
+            env.tgt()
+        portal = initiator.portal_text(wire.target.ipv4, PORT)
+        settings = {**PINGS, REPLACEMENT: replacement, **(values or {})}
+        with env.session(settings, portal=portal, may_drop=not strict) as session:
+            yield Line(wire, session, session.disks()[0])
+    finally:
+        with suppress(LabError):
+            env.log_out_all()
+        env.drop_target()
+        wire.down()
+
+
+@contextmanager
+def load(path: str, seconds: float, limit: float = 150, **options: object) -> Iterator[Future[dict[str, object]]]:
+    """Verified load for so long beside the block, which must see no error."""
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(disk.fio_verify, path, **{
+            "bs": "16k", "size": "24m", "iodepth": 16, "time_based": 1, "runtime": seconds,
+            "timeout": limit, **options})
+        time.sleep(1)
+        yield job
+        job.result()
+
+
+def failed_after(path: str, limit: float) -> float:
+    """Read, which must fail; return when it did."""
+    done = run("dd", f"if={path}", "of=/dev/null", "bs=4k", "count=1", "iflag=direct", check=False,
+               timeout=limit)
+    check(done.returncode != 0, "a read without a connection succeeded")
+    return time.monotonic()

@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""The network fails under verified load: packets, links, addresses and devices go and come back.
+
+Initiator and target have an rxe device each, with a switch between them. What must hold:
+no error reaches the application before replacement_timeout is over, the data are whole
+afterwards, and the session is back within the time of a login.
+
+rxe cannot send again what was lost if a memory registration is before it in the queue and not
+retired: req_retry() goes back to it, rxe_reg_fast_mr() finds the region registered, and
+the queue pair fails. So with either driver a lost packet ends the connection, unless no memory is registered.
+"""
+
+import sys
+import time
+from contextlib import nullcontext
+
+from harness import leftover, program
+from harness.case import BOTH, case, check
+from harness.env import Env
+from harness.outage import BACK_SECONDS, Line, failed_after, load, wired
+from lab.guest.system import output, read
+from lab.report import LabError
+
+MOMENT = 1.5             # below the time limit of a ping, and of the device's own retries
+LONG = 12                # above both
+
+PATIENT = {"node.conn[0].timeo.noop_out_interval": 5, "node.conn[0].timeo.noop_out_timeout": 15}
+
+
+@case(BOTH, limit=90)
+def silence_for_a_moment(env: Env) -> None:
+    """Packets are lost for a moment, three times: the same connection goes on.
+
+    Under writes that carry their data, where the target takes such: rxe fails any other, see
+    above. Else there are pings only.
+    """
+    with wired(env, strict=True) as line:
+        carried = read(line.session.directory / "immediate_data") == "1"
+        print(f"# under {'writes' if carried else 'pings'}", flush=True)
+        writes = load(line.path, 0, rw="write", bs="4k", size="6m", rate_iops=",150", time_based=None,
+                      runtime=None)
+        with writes if carried else nullcontext():
+            for _ in range(3):
+                line.wire.lose(100)
+                time.sleep(MOMENT)
+                line.wire.lose(0)
+                time.sleep(1)
+        line.works()
+
+
+@case(BOTH, limit=200, long=True)
+def silence_for_long(env: Env) -> None:
+    """Packets are lost until pings time out: the load only waits, and the session comes back."""
+    with wired(env) as line:
+        with load(line.path, 8):
+            line.wire.lose(100)
+            line.lost()
+            time.sleep(LONG)
+            line.wire.lose(0)
+            line.back()
+        line.works()
+
+
+@case(BOTH, limit=200, long=True)
+def silence_past_replacement_timeout(env: Env) -> None:
+    """Errors come when replacement_timeout is over, not before; then the session comes back all the same."""
+    seconds = 10
+    with wired(env, replacement=seconds) as line:
+        line.works()
+        line.wire.lose(100)
+        silent = time.monotonic()
+        # The read finds out, if no ping did before.
+        failed = failed_after(line.path, 90)
+        took = failed - silent
+        print(f"# the error came after {took:.1f} s", flush=True)
+        check(took >= seconds, f"the error came after {took:.1f} s, and replacement_timeout is {seconds} s")
+        check(took < seconds + 30, f"the error came only after {took:.1f} s")
+        time.sleep(3)
+        line.wire.lose(0)
+        line.back()
+        line.works()
+
+
+@case(BOTH, limit=150)
+def loss_of_1_percent(env: Env) -> None:
+    """One packet in a hundred is lost in each direction. rxe fails at times, see above; the data do not."""
+    with wired(env, values=PATIENT) as line:
+        line.wire.lose(1)
+        with load(line.path, 4, bs="8k", size="3m", iodepth=8):
+            pass
+        line.wire.lose(0)
+        line.back()
+
+
+@case(BOTH, limit=300, long=True)
+def loss_of_10_percent(env: Env) -> None:
+    """One packet in ten is lost in each direction."""
+    with wired(env, values=PATIENT) as line:
+        line.wire.lose(10)
+        with load(line.path, 15, limit=250, bs="4k", size="2m", iodepth=4):
+            pass
+        line.wire.lose(0)
+        line.back()
+        line.works()
+
+
+@case(BOTH, limit=200, long=True)
+def address_is_removed(env: Env) -> None:
+    """The address of our side goes and is put back."""
+    with wired(env) as line:
+        with load(line.path, 8):
+            line.wire.initiator.remove_address()
+            line.lost()
+            time.sleep(MOMENT)
+            line.wire.initiator.add_address()
+            line.back()
+        line.works()
+
+
+@case(BOTH, limit=200, long=True)
+def device_is_removed(env: Env) -> None:
+    """The RDMA device goes, with nothing of the session left on it, and another comes."""
+    with wired(env) as line:
+        with load(line.path, 8):
+            line.wire.initiator.remove_device()
+            check(line.session.state != "LOGGED_IN", "the session works without a device")
+            held = leftover.rdma(env.driver.module)
+            check(not held, f"held without a device: {held}")
+            time.sleep(LONG)
+            line.wire.initiator.add_device()
+            line.back()
+        line.works()
+
+
+def queue_pair_1(device: str) -> str:
+    """The state of the queue pair by which a device makes connections."""
+    for row in output("rdma", "resource", "show", "qp", "link", f"{device}/1").splitlines():
+        if " type GSI " in row:
+            return row.partition(" state ")[2].split()[0]
+    return "gone"
+
+
+def interrupted(line: Line, how: str) -> None:
+    """Take link or carrier away for long."""
+    end = line.wire.initiator
+    switch = end.set_link if how == "link" else end.set_cable
+    switch(False)
+    line.lost()
+    time.sleep(LONG)
+    switch(True)
+    end.wait_ready()
+
+
+@case(BOTH, limit=200, long=True, each={"switched_off": "link", "without_carrier": "cable"})
+def link_goes(env: Env, how: str) -> None:
+    """The link goes for longer than pings wait; the session comes back, if need be on a new rxe device.
+
+    What rxe cannot route is an error of its queue pair (rxe_requester()): the CM's DREQ puts queue pair 1
+    into the error state, and mostly for good. No connection can be made then, with either driver.
+    """
+    with wired(env) as line:
+        end = line.wire.initiator
+        with load(line.path, 8):
+            interrupted(line, how)
+            alive = queue_pair_1(end.device) == "RTS"
+            try:
+                line.back(BACK_SECONDS if alive else 1)
+            except LabError:
+                print(f"# rxe cannot connect any more, queue pair 1: {queue_pair_1(end.device)}; "
+                      "its device is made anew", flush=True)
+                end.remove_device()
+                end.add_device()
+                line.back()
+        line.works()
+
+
+if __name__ == "__main__":
+    sys.exit(program.main(__doc__))
