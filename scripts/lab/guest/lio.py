@@ -129,6 +129,18 @@ class Target:
         entry.mkdir()
         (entry / lun.name).symlink_to(store)
 
+    def remove_last_lun(self) -> None:
+        """Take the LUN with the highest number away, also under a session."""
+        number, lun = len(self.luns) - 1, self.luns[-1]
+        self.luns = self.luns[:-1]
+        self._remove_lun(number, lun)
+        (CONFIG / "core" / lun.hba / lun.name).rmdir()
+
+    def _remove_lun(self, number: int, lun: Ramdisk | File) -> None:
+        entry = self.tpg / "lun" / f"lun_{number}"
+        (entry / lun.name).unlink()
+        entry.rmdir()
+
     def _access(self) -> None:
         attributes: dict[str, object] = {"authentication": int(self.chap is not None)}
         if not self.initiators:
@@ -184,9 +196,7 @@ class Target:
                     mapped.rmdir()
                 acl.rmdir()
             for number, lun in enumerate(self.luns):
-                entry = self.tpg / "lun" / f"lun_{number}"
-                (entry / lun.name).unlink()
-                entry.rmdir()
+                self._remove_lun(number, lun)
             self.tpg.rmdir()
             self.tpg.parent.rmdir()
         for lun in self.luns:

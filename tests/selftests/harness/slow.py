@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A LIO disk that can be made to stop and to go on: iblock over a dm device.
+"""A LIO disk that can be made to stop, to go on and to grow: iblock over a dm device.
 
 A suspended dm device keeps what arrives; so commands time out at the initiator
 while the target has them.
@@ -39,6 +39,9 @@ class Slow:
 
     path = f"/dev/mapper/{NAME}"
 
+    def __init__(self, base: str) -> None:
+        self.base = base
+
     def lun(self) -> Block:
         """The LUN on it."""
         return Block("slow", self.path)
@@ -49,6 +52,11 @@ class Slow:
 
     def resume(self) -> None:
         """Let them go on."""
+        run("dmsetup", "resume", NAME)
+
+    def resize(self, mib: int) -> None:
+        """Have another size, within that of the device below; requests under way are finished before."""
+        run("dmsetup", "reload", NAME, "--table", table(self.base, mib))
         run("dmsetup", "resume", NAME)
 
     @contextmanager
@@ -74,19 +82,24 @@ def below(mib: int) -> str:
     return output("losetup", "--find", "--show", FILE).strip()
 
 
+def table(base: str, mib: int) -> str:
+    """What the dm device consists of."""
+    return f"0 {mib * 2048} linear {base} 0"
+
+
 @contextmanager
-def device(mib: int = 32) -> Iterator[Slow]:
-    """Make the device; the target on it must be gone at the end."""
+def device(mib: int = 32, used: int = 0) -> Iterator[Slow]:
+    """Make the device on so much of it; the target must be gone at the end."""
     try:
         modprobe("dm_mod", "target_core_iblock")
         path = below(mib)
     except LabError as exc:
         raise Skip(f"no disk that can be stopped: {exc}") from exc
     try:
-        run("dmsetup", "create", NAME, "--table", f"0 {mib * 2048} linear {path} 0")
+        run("dmsetup", "create", NAME, "--table", table(path, used or mib))
         # Without udev nobody else makes the node.
         run("dmsetup", "mknodes", NAME)
-        yield Slow()
+        yield Slow(path)
     finally:
         run("dmsetup", "resume", NAME, check=False)
         run("dmsetup", "remove", "--retry", NAME, check=False)

@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Sessions, disks and the module that come, change and go while there is load on them."""
+
+import concurrent.futures
+import mmap
+import os
+import subprocess
+import sys
+import time
+
+from harness import leftover, program, slow
+from harness.case import BOTH, LIO, case, check, equal
+from harness.env import Env, opens
+from harness.outage import load, wired
+from lab.guest import disk, initiator, lio
+from lab.guest.system import run, wait_for, write
+from lab.report import LabError
+
+SESSIONS = 32
+LUNS = 500
+
+
+def endless(path: str) -> subprocess.Popen[bytes]:
+    """Load that lasts until its disk is gone."""
+    return subprocess.Popen(
+        ["fio", "--name=endless", f"--filename={path}", "--ioengine=libaio", "--direct=1", "--rw=randrw",
+         "--bs=16k", "--iodepth=16", "--size=16m", "--time_based", "--runtime=300", "--output=/dev/null"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def ended_by_an_error(job: subprocess.Popen[bytes], seconds: float = 60) -> None:
+    """The load has ended by itself, since its disk is gone."""
+    try:
+        status = job.wait(seconds)
+    except subprocess.TimeoutExpired:
+        job.kill()
+        raise LabError(f"I/O to a disk that is gone hangs for {seconds:.0f} s") from None
+    check(status != 0, "I/O to a disk that is gone succeeds")
+
+
+@case(BOTH, limit=150)
+def logout_under_load(env: Env) -> None:
+    """A logout does not wait for the load: I/O ends with an error, and the next session works."""
+    node = env.node()
+    session = initiator.login(node)
+    path = session.wait_disks()[0]
+    wait_for(f"{path} can be opened", lambda: opens(path), 30)
+    job = endless(path)
+    time.sleep(3)
+    began = time.monotonic()
+    initiator.logout(node)
+    print(f"# the logout took {time.monotonic() - began:.1f} s", flush=True)
+    ended_by_an_error(job)
+    equal("sessions after the logout", initiator.sessions(), [])
+    with env.session() as again:
+        disk.fio_verify(again.disks()[0], bs="16k", size="4m")
+
+
+@case(BOTH, limit=120)
+def rescan_under_load(env: Env) -> None:
+    """Rescans leave load and connection alone."""
+    with env.session() as session, load(session.disks()[0], 5):
+        for _ in range(4):
+            initiator.iscsiadm("-m", "session", "-R")
+            time.sleep(0.5)
+        equal("disks", len(session.disks()), 1)
+
+
+@case(LIO, limit=150)
+def resize_under_load(env: Env) -> None:
+    """A disk that has grown is seen to have grown, while there is load on its first half."""
+    with slow.device(32, used=16) as backing:
+        env.lio(luns=[backing.lun()])
+        try:
+            with env.session() as session:
+                path = session.disks()[0]
+                equal("size", disk.size(path), 16 << 20)
+                with load(path, 5, size="8m"):
+                    backing.resize(32)
+                    write(f"/sys/block/{path.removeprefix('/dev/')}/device/rescan", 1)
+                    wait_for("the new size", lambda: disk.size(path) == 32 << 20, 30)
+                disk.fio_verify(path, bs="64k", size="16m", offset="16m")
+        finally:
+            env.drop_target()
+
+
+@case(LIO, limit=150)
+def lun_removed_under_load(env: Env) -> None:
+    """I/O to a LUN that goes ends with an error; load on the other one, and the connection, stay."""
+    target = env.lio(luns=[lio.Ramdisk("stays", 32), lio.Ramdisk("goes", 32)])
+    assert isinstance(target, lio.Target)
+    with env.session(disks=2) as session:
+        stays, goes = session.disks()
+        with load(stays, 8):
+            job = endless(goes)
+            time.sleep(2)
+            target.remove_last_lun()
+            ended_by_an_error(job)
+        # What is left of the disk has no LUN to ask.
+        write(f"/sys/block/{goes.removeprefix('/dev/')}/device/delete", 1)
+        equal("disks", session.disks(), [stays])
+    env.drop_target()
+
+
+@case(BOTH, limit=120)
+def unload_under_load(env: Env) -> None:
+    """The module is not unloaded under load, and the load does not notice the attempt."""
+    with env.session() as session, load(session.disks()[0], 4):
+        for _ in range(3):
+            check(run("modprobe", "-r", env.driver.module, check=False).returncode != 0,
+                  "the module was removed under load")
+            time.sleep(0.3)
+
+
+@case(BOTH, limit=200, long=True)
+def unload_during_recovery(env: Env) -> None:
+    """Nor while a session waits for its connection, which it finds all the same."""
+    with wired(env) as line:
+        with load(line.path, 4):
+            line.wire.lose(100)
+            line.lost()
+            for _ in range(5):
+                check(run("modprobe", "-r", env.driver.module, check=False).returncode != 0,
+                      "the module was removed in a recovery")
+                time.sleep(1)
+            line.wire.lose(0)
+            line.back()
+        line.works()
+
+
+@case(BOTH, limit=400, long=True)
+def sessions_at_once(env: Env) -> None:
+    """Sessions to one target, all under load, each in a part of the disk that is its own."""
+    node = env.node()
+    initiator.settings(node, {"node.session.nr_sessions": SESSIONS})
+    began = time.monotonic()
+    initiator.iscsiadm(*initiator.of(node), "--login", timeout=240)
+    sessions = initiator.sessions()
+    print(f"# {len(sessions)} logins: {time.monotonic() - began:.0f} s", flush=True)
+    equal("sessions", len(sessions), SESSIONS)
+    paths = [s.wait_disks(timeout=90)[0] for s in sessions]
+    for path in paths:
+        wait_for(f"{path} can be opened", lambda p=path: opens(p), 60)
+    with concurrent.futures.ThreadPoolExecutor(SESSIONS) as pool:
+        for job in [pool.submit(disk.fio_verify, path, bs="16k", size="1m", offset=f"{2 * n}m")
+                    for n, path in enumerate(paths)]:
+            job.result()
+    equal("states", {s.state for s in sessions}, {"LOGGED_IN"})
+    initiator.logout(node, timeout=240)
+    equal("sessions after the logout", initiator.sessions(), [])
+
+
+# fio looks at all disks of the machine for each file that it is given.
+OWN = 64 * 1024
+
+
+def own(number: int) -> bytes:
+    """What belongs on a disk, and on no other."""
+    return number.to_bytes(8, "little") * (OWN // 8)
+
+
+def write_own(number: int, path: str) -> bool:
+    """Write it, past the page cache."""
+    with mmap.mmap(-1, OWN) as memory:
+        memory[:] = own(number)
+        fd = os.open(path, os.O_WRONLY | os.O_DIRECT)
+        try:
+            return os.pwrite(fd, memory, OWN) == OWN
+        finally:
+            os.close(fd)
+
+
+def read_own(number: int, path: str) -> bool:
+    """Whether it is there."""
+    with mmap.mmap(-1, OWN) as memory:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
+        try:
+            return os.preadv(fd, [memory], OWN) == OWN and memory[:] == own(number)
+        finally:
+            os.close(fd)
+
+
+@case(LIO, limit=400, long=True)
+def many_luns(env: Env) -> None:
+    """As many disks of one session as most arrays have; each can be used, and all go together."""
+    env.lio(luns=[lio.Ramdisk(f"m{n}", 1) for n in range(LUNS)])
+    node = env.node()
+    began = time.monotonic()
+    session = initiator.login(node, timeout=300)
+    paths = session.wait_disks(LUNS, timeout=300)
+    equal("disks", len(paths), LUNS)
+    for path in paths:
+        wait_for(f"{path} can be opened", lambda p=path: opens(p), 60)
+    print(f"# login and {LUNS} disks: {time.monotonic() - began:.0f} s", flush=True)
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        for path, good in zip(paths, pool.map(write_own, range(LUNS), paths)):
+            check(good, f"{path} was not written")
+        for path, good in zip(paths, pool.map(read_own, range(LUNS), paths)):
+            check(good, f"{path} holds other data than were written to it")
+    began = time.monotonic()
+    initiator.logout(node, timeout=180)
+    equal("sessions after the logout", initiator.sessions(), [])
+    print(f"# logout: {time.monotonic() - began:.0f} s", flush=True)
+    env.expect_gone(leftover.of_sessions)
+    env.drop_target()
+
+
+if __name__ == "__main__":
+    sys.exit(program.main(__doc__))
