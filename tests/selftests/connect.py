@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Connections that are given up before they are made.
+
+Packets to the target are lost, so that connecting lasts. What must hold: who asked for
+the login is told within its time limits, nothing is left, and the next login succeeds.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+from harness import leftover, program
+from harness.case import BOTH, case, check, equal
+from harness.env import ONE_TRY, PORT, Env
+from lab.guest import disk, initiator
+from lab.guest.initiator import Node
+from lab.guest.system import output, run, wait_for
+from lab.guest.wire import Wire
+from lab.report import LabError
+
+# login_timeout of ONE_TRY, what the address and the route may take, and an emulated machine.
+GIVEN_UP_SECONDS = 30
+PAUSE_SECONDS = 5
+
+# The connection manager repeats its request after 4.6 s.
+PATIENT = {**ONE_TRY, "node.conn[0].timeo.login_timeout": 30}
+
+
+def forget_neighbours(wire: Wire) -> None:
+    """Have the next connection begin with the question for the target's address."""
+    run("ip", "neigh", "flush", "dev", wire.initiator.netdev)
+
+
+def nothing(wire: Wire) -> None:
+    """Leave all as it is."""
+
+
+# Where a connection waits for an answer that is lost.
+STAGES: dict[str, Callable[[Wire], None]] = {"address": forget_neighbours, "connection_request": nothing}
+
+
+@contextmanager
+def silent(env: Env) -> Iterator[tuple[Wire, Node]]:
+    """A target that has answered once and does not any more; the end takes all away."""
+    wire = Wire()
+    env.drop_target()
+    wire.up()
+    node = None
+    try:
+        if env.kind == "lio":
+            env.lio(portals=[(wire.target.ipv4, PORT)])
+        else:
+            env.tgt()
+        portal = initiator.portal_text(wire.target.ipv4, PORT)
+        with env.session(portal=portal, may_drop=True):
+            pass
+        node = env.node(portal=portal)
+        wire.lose(100)
+        yield wire, node
+    finally:
+        with suppress(LabError):
+            env.log_out_all()
+        if node is not None:
+            initiator.forget(node)
+        env.drop_target()
+        wire.down()
+
+
+def works(env: Env, node: Node) -> None:
+    """The next login succeeds."""
+    with env.session(portal=node.portal, may_drop=True) as session:
+        disk.fio_verify(session.disks()[0], bs="64k", size="2m")
+
+
+def given_up(env: Env) -> None:
+    """Wait until iscsid does not try any more: nothing is there for longer than its pause between two tries."""
+    seen = time.monotonic()
+
+    def quiet() -> bool:
+        nonlocal seen
+        if leftover.of_sessions(env.driver.module):
+            seen = time.monotonic()
+        return time.monotonic() - seen > PAUSE_SECONDS
+    wait_for("the end of the login", quiet, GIVEN_UP_SECONDS, pause=0.2)
+
+
+@contextmanager
+def logging_in(node: Node, values: Mapping[str, object] = ONE_TRY) -> Iterator[subprocess.Popen[bytes]]:
+    """A login under way, in the middle of connecting."""
+    initiator.settings(node, values)
+    job = subprocess.Popen(["iscsiadm", *initiator.of(node), "--login"], stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL)
+    try:
+        wait_for("a connection", leftover.endpoints, 10)
+        # The first question is on its way; the address is given up after 1 s.
+        time.sleep(0.3)
+        equal("sessions of a connection that is not made", initiator.sessions(), [])
+        yield job
+    finally:
+        job.kill()
+        job.wait()
+
+
+@case(BOTH, limit=150, each=STAGES, long=True)
+def no_answer(env: Env, prepare: Callable[[Wire], None]) -> None:
+    """A host that does not answer: iscsid gives the connection up in time."""
+    with silent(env) as (wire, node):
+        prepare(wire)
+        began = time.monotonic()
+        env.refused(node)
+        took = time.monotonic() - began
+        print(f"# the login failed after {took:.1f} s", flush=True)
+        check(took < GIVEN_UP_SECONDS, f"the login failed only after {took:.1f} s")
+        env.expect_gone(leftover.of_sessions)
+        wire.lose(0)
+        works(env, node)
+
+
+@case(BOTH, limit=150, long=True)
+def answers_late(env: Env) -> None:
+    """A host that answers in the middle of the login is logged in to."""
+    with silent(env) as (wire, node):
+        with logging_in(node, PATIENT) as job:
+            wire.lose(0)
+            equal("status of iscsiadm", job.wait(60), 0)
+        equal("sessions", len(initiator.sessions()), 1)
+        initiator.logout(node)
+        works(env, node)
+
+
+@case(BOTH, limit=150, each=STAGES, long=True)
+def iscsiadm_is_killed(env: Env, prepare: Callable[[Wire], None]) -> None:
+    """Nobody waits for the login any more: iscsid gives the connection up by itself."""
+    with silent(env) as (wire, node):
+        prepare(wire)
+        with logging_in(node) as job:
+            job.kill()
+        given_up(env)
+        wire.lose(0)
+        works(env, node)
+
+
+@case(BOTH, limit=200, each=STAGES, long=True)
+def iscsid_is_killed(env: Env, prepare: Callable[[Wire], None]) -> None:
+    """A new iscsid does not know of the connection, and works; the connection goes with the module.
+
+    The transport class has nobody else who could give up an endpoint without a session.
+    """
+    with silent(env) as (wire, node):
+        prepare(wire)
+        with logging_in(node):
+            for pid in output("pidof", "iscsid").split():
+                os.kill(int(pid), signal.SIGKILL)
+            wait_for("the end of iscsid", lambda: not initiator.iscsid_running(), 10)
+        initiator.start()
+        # The address has been given up by then. A connection request is repeated, and reaches the target.
+        time.sleep(2)
+        wire.lose(0)
+        works(env, node)
+        equal("endpoints that nobody knows", len(leftover.endpoints()), 1)
+        env.driver.unload()
+        env.expect_gone(leftover.of_module)
+        env.driver.load()
+        works(env, node)
+
+
+@case(BOTH, limit=150, each=STAGES, long=True)
+def module_is_removed(env: Env, prepare: Callable[[Wire], None]) -> None:
+    """Unloading in the middle of connecting is refused, or done and nothing left; iscsid copes."""
+    with silent(env) as (wire, node):
+        prepare(wire)
+        with logging_in(node) as job:
+            done = run("rmmod", env.driver.module, check=False)
+            print(f"# rmmod: {done.stderr.strip() or 'done'}", flush=True)
+            check(done.returncode == 0 or "in use" in done.stderr, f"rmmod says {done.stderr.strip()!r}")
+            check(job.wait(60) != 0, "a login without the driver succeeded")
+        given_up(env)
+        if not env.driver.is_loaded():
+            env.expect_gone(leftover.of_module)
+            env.driver.load()
+        wire.lose(0)
+        works(env, node)
+
+
+if __name__ == "__main__":
+    sys.exit(program.main(__doc__))
