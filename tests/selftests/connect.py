@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from harness import leftover, program
 from harness.case import BOTH, case, check, equal
 from harness.env import ONE_TRY, PORT, Env
+from harness.outage import new_wire
 from lab.guest import disk, initiator
 from lab.guest.initiator import Node
 from lab.guest.system import output, run, wait_for
@@ -47,7 +48,7 @@ STAGES: dict[str, Callable[[Wire], None]] = {"address": forget_neighbours, "conn
 @contextmanager
 def silent(env: Env) -> Iterator[tuple[Wire, Node]]:
     """A target that has answered once and does not any more; the end takes all away."""
-    wire = Wire()
+    wire = new_wire()
     env.drop_target()
     wire.up()
     node = None

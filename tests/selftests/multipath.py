@@ -15,7 +15,7 @@ from pathlib import Path
 from harness import program
 from harness.case import BOTH, case, check, equal
 from harness.env import PORT, Env, opens
-from harness.outage import BACK_SECONDS, PINGS, REPLACEMENT, load
+from harness.outage import BACK_SECONDS, PINGS, REPLACEMENT, load, new_wire
 from lab.guest import disk, initiator
 from lab.guest.initiator import Session
 from lab.guest.system import modprobe, output, read, run, wait_for
@@ -64,7 +64,7 @@ def joined(paths: list[str]) -> Iterator[None]:
 @contextmanager
 def two_paths(env: Env) -> Iterator[tuple[list[Wire], list[Session]]]:
     """Two wires, and a session over each."""
-    wires = [Wire(0), Wire(1)]
+    wires = [new_wire(0), new_wire(1)]
     env.drop_target()
     nodes = []
     try:

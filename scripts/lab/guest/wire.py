@@ -22,6 +22,15 @@ RULE_WIRE, RULE_LOCAL = "10", "20"
 LAST = "9999"            # metric of the route that is taken when no other is there
 
 
+def lacking() -> str:
+    """Why this kernel has no wires; empty if it has."""
+    if run("modprobe", "-a", "veth", "bridge", "sch_netem", check=False).returncode:
+        return "the kernel has no veth, bridge or netem"
+    if run("ip", "rule", "show", check=False).returncode:
+        return "the kernel has no routing rules"
+    return ""
+
+
 @dataclass(frozen=True)
 class End:
     """One end of a wire."""
@@ -107,8 +116,7 @@ class Wire:
         run("ip", "link", "set", self.switch, "arp", "off", "up")
         for end in self.ends:
             run("ip", "link", "add", end.netdev, "mtu", str(MTU), "type", "veth", "peer", "name", end.port)
-            run("ip", "link", "set", end.port, "mtu", str(MTU), "master",
-                self.switch, "up")
+            run("ip", "link", "set", end.port, "mtu", str(MTU), "master", self.switch, "up")
             run("ip", "link", "set", end.netdev, "up")
             end.set_rules()
             end.add_address()

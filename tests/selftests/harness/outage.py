@@ -9,12 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from harness.case import check
+from harness.case import Skip, check
 from harness.env import PORT, Env
 from lab.guest import disk, initiator
 from lab.guest.initiator import Session
 from lab.guest.system import run, wait_for
-from lab.guest.wire import Wire
+from lab.guest.wire import Wire, lacking
 from lab.report import LabError
 
 # A silent connection is given up after 5 s at the latest.
@@ -50,11 +50,18 @@ class Line:
         disk.fio_verify(self.path, bs="64k", size="2m")
 
 
+def new_wire(number: int = 0) -> Wire:
+    """A wire, to be laid; where that cannot be, the test is skipped."""
+    if why := lacking():
+        raise Skip(why)
+    return Wire(number)
+
+
 @contextmanager
 def wired(env: Env, replacement: int = 120, strict: bool = False,
           values: Mapping[str, object] | None = None) -> Iterator[Line]:
     """A session with the target over a wire; both are gone at the end."""
-    wire = Wire()
+    wire = new_wire()
     env.drop_target()
     wire.up()
     try:

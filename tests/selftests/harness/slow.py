@@ -89,7 +89,7 @@ def table(base: str, mib: int) -> str:
 
 @contextmanager
 def device(mib: int = 32, used: int = 0) -> Iterator[Slow]:
-    """Make the device on so much of it; the target must be gone at the end."""
+    """Make the device on a disk in memory, or on so much of it; the target on it must be gone at the end."""
     try:
         modprobe("dm_mod", "target_core_iblock")
         path = below(mib)
