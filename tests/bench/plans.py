@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bench.variant import VARIANTS
 from lab import config
 
 KIB = 1024
@@ -70,13 +71,12 @@ def scale(quick: bool, drivers: Sequence[str]) -> dict[str, Plan]:
 # setting, by a parameter of the C driver, or by a constant of a module built
 # for it (bench.variant).
 LOCAL = "invalidated here (tgt)"
-SIGNALLED = "all sends signalled"
 CHOICES = {
     "as it is": "remote invalidation (LIO), immediate data, always_register=Y",
     LOCAL: "tgt does not invalidate the key, so a local invalidation does",
     "ImmediateData=No": "data of a write are registered and fetched by the target",
     "always_register=N": "C only, ours refuses it: a read of one segment goes by the device's own key",
-    SIGNALLED: "ours built with one signalled work request in one instead of one in 32",
+    **{name: v.says for name, v in VARIANTS.items()},
 }
 
 
@@ -88,8 +88,10 @@ def choices(quick: bool, drivers: Sequence[str]) -> dict[str, Plan]:
         lio += [{"name": "as it is", "driver": driver, **base},
                 {"name": "ImmediateData=No", "driver": driver, **base,
                  "settings": {"node.session.iscsi.ImmediateData": "No"}}]
-    lio += [{"name": "always_register=N", "driver": "c", **base, "parameters": {"always_register": "N"}},
-            {"name": SIGNALLED, "driver": "rust", **base, "module": "signalled.ko"}]
+    lio.append({"name": "always_register=N", "driver": "c", **base,
+                "parameters": {"always_register": "N"}})
+    lio += [{"name": name, "driver": "rust", **base, "module": v.file}
+            for name, v in VARIANTS.items()]
     return {"lio": machine(only(lio, drivers)),
             "tgt": machine([{"name": LOCAL, "driver": d, **base} for d in ISER if d in drivers],
                            target="tgt")}

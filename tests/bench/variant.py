@@ -7,27 +7,52 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab import chroot, config, verbs
 from lab.core import Lab
 from lab.report import LabError
 
-# Where a constant is, and what it is turned into.
-SIGNALLED = ("rust/rdma/send_queue.rs", r"(?m)^(const MAX_INTERVAL: u32 = )\d+;", r"\g<1>1;")
+
+@dataclass(frozen=True)
+class Variant:
+    """Another constant: the file and the place it is in, and what it is turned into."""
+
+    path: str
+    pattern: str
+    replacement: str
+    says: str
+
+    @property
+    def file(self) -> str:
+        """What the module of this variant is called."""
+        return f"{Path(self.path).stem}.ko"
+
+    def changed(self, text: str) -> str:
+        """The text with the one place changed."""
+        found, count = re.subn(self.pattern, self.replacement, text)
+        if count != 1:
+            raise LabError(f"{self.pattern} is in {self.path} {count} times, not once; "
+                           "tests/bench/variant.py has to follow")
+        return found
 
 
-def changed(text: str, pattern: str, replacement: str) -> str:
-    """The text with the one place changed."""
-    found, count = re.subn(pattern, replacement, text)
-    if count != 1:
-        raise LabError(f"{pattern} is in the source {count} times, not once; "
-                       "tests/bench/variant.py has to follow")
-    return found
+VARIANTS = {
+    "all sends signalled": Variant(
+        "rust/rdma/send_queue.rs", r"(?m)^(const MAX_INTERVAL: u32 = )\d+;", r"\g<1>1;",
+        "ours built with one signalled work request in one instead of one in 32"),
+    "receives one by one": Variant(
+        "rust/rdma/recv.rs", r"(?m)^(const BATCH: u32 = )\d+;", r"\g<1>1;",
+        "ours built to post each receive buffer when it is free, not eight of them together"),
+    "polled by a workqueue": Variant(
+        "rust/rdma/qp.rs", r"ib_poll_context_IB_POLL_SOFTIRQ", "ib_poll_context_IB_POLL_WORKQUEUE",
+        "ours built to have its receive completions polled by a worker and not in softirq"),
+}
 
 
-def build(lab: Lab, change: tuple[str, str, str], where: Path) -> Path:
-    """Build the module from a copy of the source with one change; return the file."""
+def build(lab: Lab, variant: Variant, where: Path) -> None:
+    """Build the module from a copy of the source with one change, and leave it there."""
     source = where / "source"
     for name in ("Kbuild", "Makefile", "drivers", "rust", "scripts", ".clippy.toml"):
         origin = config.checkout() / name
@@ -37,19 +62,16 @@ def build(lab: Lab, change: tuple[str, str, str], where: Path) -> Path:
         else:
             source.mkdir(parents=True, exist_ok=True)
             shutil.copy(origin, source / name)
-    path, pattern, replacement = change
-    target = source / path
-    target.write_text(changed(target.read_text(encoding="utf-8"), pattern, replacement),
-                      encoding="utf-8")
+    target = source / variant.path
+    target.write_text(variant.changed(target.read_text(encoding="utf-8")), encoding="utf-8")
     argv = chroot.command(lab.roots.toolchain(), lab.cache.root,
                           ["make", f"KDIR={verbs.kdir(lab)}"], source, [where])
-    log = where / "make.log"
+    log = where / f"{variant.file}.log"
     with open(log, "wb") as out:
         done = subprocess.run(argv, env=chroot.environment(lab.cache.root, dict(os.environ)),
                               stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
                               check=False, preexec_fn=chroot.die_with_parent)
     if done.returncode:
         raise LabError(f"the changed module does not build; {log} says why")
-    module = Path(shutil.move(source / "ib_iser_rs.ko", where / "ib_iser_rs.ko"))
+    shutil.move(source / "ib_iser_rs.ko", where / variant.file)
     shutil.rmtree(source)
-    return module

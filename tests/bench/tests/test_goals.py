@@ -103,17 +103,23 @@ class Plots(unittest.TestCase):
         self.assertEqual((plots.size_of("512"), plots.size_of("4k")), (512, 4096))
 
 
-class Variant(unittest.TestCase):
+class Variants(unittest.TestCase):
     """A change that does not fit the source any more is noticed."""
 
-    def test_fits(self) -> None:
-        path, pattern, replacement = variant.SIGNALLED
-        source = (config.checkout() / path).read_text(encoding="utf-8")
-        self.assertNotEqual(variant.changed(source, pattern, replacement), source)
+    def test_fit(self) -> None:
+        for name, changed in variant.VARIANTS.items():
+            with self.subTest(name):
+                source = (config.checkout() / changed.path).read_text(encoding="utf-8")
+                self.assertNotEqual(changed.changed(source), source)
+
+    def test_have_files_of_their_own(self) -> None:
+        files = {v.file for v in variant.VARIANTS.values()}
+        self.assertEqual(len(files), len(variant.VARIANTS))
 
     def test_does_not_fit(self) -> None:
-        with self.assertRaises(LabError):
-            variant.changed("nothing", *variant.SIGNALLED[1:])
+        for changed in variant.VARIANTS.values():
+            with self.assertRaises(LabError):
+                changed.changed("nothing")
 
 
 if __name__ == "__main__":
