@@ -169,7 +169,7 @@ pub const EXTRA_RECEIVES: u32 = Receives::EXTRA;
 pub struct Channel<C: ChannelOps> {
     ops: C,
     config: ChannelConfig,
-    pub(crate) slots: KVec<Slot<C>>,
+    pub(crate) slots: KVVec<Slot<C>>,
     pub(crate) data_outs: SetOnce<DataOuts>,
     /// For signalled sends that no slot waits for.
     pub(crate) plain_cqe: Opaque<bindings::ib_cqe>,
@@ -234,7 +234,7 @@ impl<C: ChannelOps> Channel<C> {
             )
         }?;
         // Never grows: completion entries stay in place.
-        let mut slots = KVec::with_capacity(slots_len, GFP_KERNEL)?;
+        let mut slots = KVVec::with_capacity(slots_len, GFP_KERNEL)?;
         for i in 0..slots_len {
             // SAFETY: `qp` owns its domain and outlives the region, as above.
             let region = unsafe { Region::new(qp.pd(), config.region_pages, qp.caps().sg_gaps) }?;

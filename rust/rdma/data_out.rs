@@ -36,7 +36,7 @@ struct DataOut {
 /// requests are only touched by the channel's sender, and headers of those in use
 /// not at all.
 pub(crate) struct DataOuts {
-    items: KVec<DataOut>,
+    items: KVVec<DataOut>,
     retired: Atomic<u32>,
     dev: *mut bindings::ib_device,
     header_len: usize,
@@ -56,7 +56,7 @@ impl DataOuts {
         let header_len = C::HEADER_LEN;
         // SAFETY: The result goes to the channel, whose queue pair keeps `dev`.
         let headers = unsafe { Pool::new(dev, count, header_len, Direction::ToDevice) }?;
-        let mut items = KVec::with_capacity(count, GFP_KERNEL)?;
+        let mut items = KVVec::with_capacity(count, GFP_KERNEL)?;
         for i in 0..count {
             let (header, header_addr) = headers.part(i).ok_or(EINVAL)?;
             let item = DataOut {

@@ -190,7 +190,7 @@ struct Batch {
 /// of `count` requests of buffers whose state is `POSTED`.
 pub(crate) struct Receives {
     batch: UnsafeCell<Batch>,
-    ring: KVec<RecvBuffer>,
+    ring: KVVec<RecvBuffer>,
     large: KVec<RecvBuffer>,
     // What the buffers point into.
     _pool: Pool,
@@ -275,7 +275,7 @@ impl Receives {
         let count = count + (BATCH - 1) as usize;
         // SAFETY: By our contract.
         let pool = unsafe { Pool::new(dev, count, len, Direction::FromDevice) }?;
-        let mut ring: KVec<RecvBuffer> = KVec::with_capacity(count, GFP_KERNEL)?;
+        let mut ring: KVVec<RecvBuffer> = KVVec::with_capacity(count, GFP_KERNEL)?;
         for i in 0..count {
             ring.push(buffer(pool.part(i).ok_or(EINVAL)?, len, false)?, GFP_KERNEL)?;
         }

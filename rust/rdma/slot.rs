@@ -42,11 +42,10 @@ pub(crate) type Done = unsafe extern "C" fn(*mut bindings::ib_cq, *mut bindings:
 ///   the command is posted; then by whoever `state` tells to release it, which it
 ///   does once, until that one has vacated the slot; and by whoever has drained the
 ///   queue pair when there is no sender any more. It is empty in a vacant slot.
+//
+// The first cache line is all that a response looks at; what only the sender uses follows.
+#[repr(C, align(64))]
 pub(crate) struct Slot<C: ChannelOps> {
-    /// For sends whose completion this slot waits for.
-    pub(crate) send_cqe: Opaque<bindings::ib_cqe>,
-    /// The same for the last one of several.
-    pub(crate) chain_cqe: Opaque<bindings::ib_cqe>,
     state: AtomicU32,
     /// What the response must name.
     pub(crate) tag: AtomicU32,
@@ -55,6 +54,10 @@ pub(crate) struct Slot<C: ChannelOps> {
     /// Follow-up sends of the command.
     pub(crate) data_outs: AtomicU32,
     owned: UnsafeCell<Owned<C>>,
+    /// For sends whose completion this slot waits for.
+    pub(crate) send_cqe: Opaque<bindings::ib_cqe>,
+    /// The same for the last one of several.
+    pub(crate) chain_cqe: Opaque<bindings::ib_cqe>,
     pub(crate) header: NonNull<u8>,
     pub(crate) header_addr: u64,
     pub(crate) requests: UnsafeCell<Requests>,
