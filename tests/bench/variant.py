@@ -45,8 +45,10 @@ VARIANTS = {
     "receives one by one": Variant(
         "rust/rdma/recv.rs", r"(?m)^(const BATCH: u32 = )\d+;", r"\g<1>1;",
         "ours built to post each receive buffer when it is free, not eight of them together"),
-    "polled by a workqueue": Variant(
-        "rust/rdma/qp.rs", r"ib_poll_context_IB_POLL_SOFTIRQ", "ib_poll_context_IB_POLL_WORKQUEUE",
+    # Not IB_POLL_WORKQUEUE, whose queues LIO would share, which is in the same machine.
+    "polled by a worker": Variant(
+        "rust/rdma/qp.rs", r"ib_poll_context_IB_POLL_SOFTIRQ",
+        "ib_poll_context_IB_POLL_UNBOUND_WORKQUEUE",
         "ours built to have its receive completions polled by a worker and not in softirq"),
 }
 
