@@ -13,7 +13,7 @@
 #:   uninstall        undo `make install`
 #: Checking
 #:   check            the test suite; its parts: scripts/check --help
-#:   check-all        the same, then fuzz, miri, hostile, kunit and check-debug
+#:   check-all        the same, then fuzz, miri, hostile, soak, kunit and check-debug
 #:   bench            measure against the C driver and its rivals: below 40 minutes; QUICK=1
 #:                    below 8; GOALS=1 only what the goals are about
 #:   check-debug      sessions, resets and losses on a kernel with KASAN, lockdep and others
@@ -21,6 +21,7 @@
 #:   fuzz             libFuzzer on the pure code, SECONDS=60; ARGS=--help
 #:   miri             tests of the pure code under Miri, which is part of nightly Rust
 #:   hostile          a target that breaks the rules in about 270 ways; ARGS=--help
+#:   soak             random faults under verified load, MINUTES=10; ARGS=--help
 #:   lint             formats, clippy, checkpatch, shellcheck, licence headers, Python
 #:   rustfmt          format the Rust code
 #:   rustfmtcheck     only say what is not formatted
@@ -41,7 +42,7 @@
 #:   DESTDIR=DIR      install below that directory
 #:   INSTALL_MOD_PATH=DIR, INSTALL_MOD_DIR=DIR, INSTALL_MOD_STRIP=1   as in the kernel
 #:   ISER_CACHE=DIR   what is made once, by default ~/.cache/ib_iser_rs
-#:   ARGS=            passed to the program behind check, bench, demo, hostile, shell and toolchain
+#:   ARGS=            passed to the program behind check, bench, demo, hostile, shell, soak, toolchain
 
 # In the toolchain root the kernel is the one that root was made for.
 KDIR ?= /lib/modules/$(or $(ISER_RELEASE),$(shell uname -r))/build
@@ -108,7 +109,7 @@ rustfmtcheck:
 lint:
 	+@scripts/lint $(ARGS)
 
-.PHONY: check check-all bench toolchain demo shell check-debug kunit hostile fuzz miri
+.PHONY: check check-all bench toolchain demo shell check-debug kunit hostile fuzz miri soak
 bench:
 	+@tests/bench/run $(ARGS)
 check:
@@ -117,6 +118,8 @@ check-all:
 	+@scripts/check --all $(ARGS)
 fuzz:
 	+@scripts/iser-lab fuzz $(if $(SECONDS),--seconds '$(SECONDS)') $(ARGS)
+soak:
+	+@scripts/iser-lab soak $(if $(MINUTES),--minutes '$(MINUTES)') $(ARGS)
 miri:
 	+@scripts/check --stage miri $(ARGS)
 toolchain demo shell check-debug kunit hostile:

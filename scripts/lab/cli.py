@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from lab import chroot, config, debugverbs, fuzzverb, hostileverb, verbs, vm
+from lab import chroot, config, debugverbs, fuzzverb, hostileverb, soakverb, verbs, vm
 from lab.core import Lab
 from lab.report import LabError, Reporter
 
@@ -169,6 +169,7 @@ def parser() -> argparse.ArgumentParser:
     debugverbs.add_verbs(add)
     fuzzverb.add_verbs(add)
     hostileverb.add_verbs(add)
+    soakverb.add_verbs(add)
     make = add("make", help="make in the toolchain root, for the stock kernel")
     make.add_argument("arguments", nargs=argparse.REMAINDER)
     make.set_defaults(run=cmd_make)

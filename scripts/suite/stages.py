@@ -16,6 +16,7 @@ and, where everything is asked for, what takes longer or needs another compiler 
     miri        the host's tests of the pure code under Miri, where it is installed
     long        tests/selftests: the tests that take long, on LIO and on tgt at once
     hostile     `make hostile`, with 100 000 PDUs made by chance
+    soak        `make soak` for some minutes with each target
     kunit       the module's KUnit suites
     debug       `make check-debug`, on LIO and then on tgt
     selftests-debug   tests/selftests on the instrumented kernel
@@ -46,6 +47,7 @@ from suite.tally import Tally
 TOP = config.checkout()
 LAB = "scripts/iser-lab"
 MANIFEST = "tests/host/Cargo.toml"
+SOAK_MINUTES = 10
 SIMULATOR = "tests/hostile/Cargo.toml"
 MSRV = (1, 85)
 WARNING = re.compile(r"\bwarning\b", re.IGNORECASE)
@@ -153,6 +155,12 @@ class Suite:
         """A target that breaks the rules."""
         self.program("hostile", [LAB, "hostile", "--full"], KtapReader(), 6 * 3600)
 
+    def soak(self) -> None:
+        """Random faults under verified load."""
+        for target in self.targets():
+            self.program(f"soak-{target}", [LAB, "soak", "--minutes", str(SOAK_MINUTES), "--target", target],
+                         KtapReader(), SOAK_MINUTES * 60 + 3600)
+
     def demo(self) -> None:
         """The way of a newcomer, from loading the module to unloading it."""
         for target in self.targets():
@@ -233,7 +241,7 @@ class Suite:
 
 STAGES = ("toolchain", "build", "lint", "host", "simulator", "demo", "selftests", "counted")
 # Only where everything is asked for: they take longer, or need a kernel of their own.
-MORE = ("fuzz", "miri", "long", "hostile", "kunit", "debug", "selftests-debug")
+MORE = ("fuzz", "miri", "long", "hostile", "soak", "kunit", "debug", "selftests-debug")
 # What the selftests need.
 SELFTESTS = ("toolchain", "build", "selftests")
 

@@ -2,21 +2,18 @@
 # SPDX-License-Identifier: GPL-2.0
 """Commands that time out: abort, and what follows when the abort does not help."""
 
-import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from harness import program, sgio, slow
 from harness.case import LIO, TGT, case, check, equal
 from harness.data import SECTOR, Memory, Pattern, Window, compare
 from harness.env import Env
+from harness.faults import stopped_tgtd
 from lab.guest import disk, initiator
 from lab.guest.initiator import Session
-from lab.guest.system import output, wait_for, write
+from lab.guest.system import wait_for, write
 
 PATTERN = Pattern(seed=23, largest=1 << 20)
 SIZE = 64 * 1024
@@ -31,19 +28,6 @@ HASTY = {**NO_PING, "node.session.err_timeo.abort_timeout": 2, "node.session.err
 # The least that the block layer takes for SG_IO (BLK_MIN_SG_TIMEOUT).
 COMMAND_SECONDS = 7
 STOP_SECONDS = 9
-
-
-@contextmanager
-def stopped_tgtd(seconds: float) -> Iterator[None]:
-    """Stop the process of tgt for so long."""
-    pid = int(output("pidof", "tgtd").split()[0])
-    os.kill(pid, signal.SIGSTOP)
-    timer = threading.Timer(seconds, os.kill, (pid, signal.SIGCONT))
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.join()
 
 
 def task_management(session: Session) -> tuple[int, int]:
@@ -172,7 +156,7 @@ def load_goes_on_after_aborts(env: Env) -> None:
         try:
             with env.session(PATIENT) as session:
                 path = session.disks()[0]
-                write(f"/sys/block/{path.removeprefix('/dev/')}/device/timeout", 2)
+                write(disk.scsi(path) / "timeout", 2)
                 timer = threading.Timer(3, backing.suspend)
                 resume = threading.Timer(7, backing.resume)
                 timer.start()

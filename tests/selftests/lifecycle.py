@@ -5,13 +5,13 @@
 import concurrent.futures
 import mmap
 import os
-import subprocess
 import sys
 import time
 
 from harness import leftover, program, slow
 from harness.case import BOTH, LIO, case, check, equal
 from harness.env import Env, opens
+from harness.faults import ended_by_an_error, endless
 from harness.outage import load, wired
 from lab.guest import disk, initiator, lio
 from lab.guest.system import run, wait_for, write
@@ -19,24 +19,6 @@ from lab.report import LabError
 
 SESSIONS = 32
 LUNS = 500
-
-
-def endless(path: str) -> subprocess.Popen[bytes]:
-    """Load that lasts until its disk is gone."""
-    return subprocess.Popen(
-        ["fio", "--name=endless", f"--filename={path}", "--ioengine=libaio", "--direct=1", "--rw=randrw",
-         "--bs=16k", "--iodepth=16", "--size=16m", "--time_based", "--runtime=300", "--output=/dev/null"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def ended_by_an_error(job: subprocess.Popen[bytes], seconds: float = 60) -> None:
-    """The load has ended by itself, since its disk is gone."""
-    try:
-        status = job.wait(seconds)
-    except subprocess.TimeoutExpired:
-        job.kill()
-        raise LabError(f"I/O to a disk that is gone hangs for {seconds:.0f} s") from None
-    check(status != 0, "I/O to a disk that is gone succeeds")
 
 
 @case(BOTH, limit=150)
@@ -78,7 +60,7 @@ def resize_under_load(env: Env) -> None:
                 equal("size", disk.size(path), 16 << 20)
                 with load(path, 5, size="8m"):
                     backing.resize(32)
-                    write(f"/sys/block/{path.removeprefix('/dev/')}/device/rescan", 1)
+                    write(disk.scsi(path) / "rescan", 1)
                     wait_for("the new size", lambda: disk.size(path) == 32 << 20, 30)
                 disk.fio_verify(path, bs="64k", size="16m", offset="16m")
         finally:
@@ -98,7 +80,7 @@ def lun_removed_under_load(env: Env) -> None:
             target.remove_last_lun()
             ended_by_an_error(job)
         # What is left of the disk has no LUN to ask.
-        write(f"/sys/block/{goes.removeprefix('/dev/')}/device/delete", 1)
+        write(disk.scsi(goes) / "delete", 1)
         equal("disks", session.disks(), [stays])
     env.drop_target()
 

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from harness import program
 from harness.case import BOTH, case, check, equal
@@ -32,12 +31,6 @@ FAILOVER_SECONDS = 30
 def number(path: str) -> str:
     """A disk's major and minor number, as dm has them."""
     return read(f"/sys/block/{path.removeprefix('/dev/')}/dev")
-
-
-def completed(path: str) -> int:
-    """How many requests a disk has finished."""
-    words = read(f"/sys/block/{path.removeprefix('/dev/')}/stat").split()
-    return int(words[0]) + int(words[4])
 
 
 def failed(device: str) -> bool:
@@ -99,13 +92,12 @@ def fail_over(wire: Wire, session: Session, path: str, other: str) -> None:
     began = time.monotonic()
     wire.lose(100)
     wait_for(f"dm gives {path} up", lambda: failed(number(path)), FAILOVER_SECONDS)
-    before = completed(other)
-    wait_for(f"load on {other}", lambda: completed(other) > before + 20, FAILOVER_SECONDS)
+    before = disk.completed(other)
+    wait_for(f"load on {other}", lambda: disk.completed(other) > before + 20, FAILOVER_SECONDS)
     print(f"# load on the other path {time.monotonic() - began:.1f} s after the failure", flush=True)
     wire.lose(0)
     wait_for("the session's return", lambda: session.state == "LOGGED_IN", BACK_SECONDS)
-    device = Path(f"/sys/block/{path.removeprefix('/dev/')}/device/state")
-    wait_for(f"{path} is running", lambda: read(device) == "running", 30)
+    wait_for(f"{path} is running", lambda: read(disk.scsi(path) / "state") == "running", 30)
     run("dmsetup", "message", NAME, "0", "reinstate_path", number(path))
     check(not failed(number(path)), f"dm does not take {path} back")
 

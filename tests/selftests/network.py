@@ -19,7 +19,7 @@ from harness import leftover, program
 from harness.case import BOTH, case, check
 from harness.env import Env
 from harness.outage import BACK_SECONDS, Line, failed_after, load, wired
-from lab.guest.system import output, read
+from lab.guest.system import read
 from lab.report import LabError
 
 MOMENT = 1.5             # below the time limit of a ping, and of the device's own retries
@@ -133,14 +133,6 @@ def device_is_removed(env: Env) -> None:
         line.works()
 
 
-def queue_pair_1(device: str) -> str:
-    """The state of the queue pair by which a device makes connections."""
-    for row in output("rdma", "resource", "show", "qp", "link", f"{device}/1").splitlines():
-        if " type GSI " in row:
-            return row.partition(" state ")[2].split()[0]
-    return "gone"
-
-
 def interrupted(line: Line, how: str) -> None:
     """Take link or carrier away for long."""
     end = line.wire.initiator
@@ -163,11 +155,11 @@ def link_goes(env: Env, how: str) -> None:
         end = line.wire.initiator
         with load(line.path, 8):
             interrupted(line, how)
-            alive = queue_pair_1(end.device) == "RTS"
+            alive = end.queue_pair_1() == "RTS"
             try:
                 line.back(BACK_SECONDS if alive else 1)
             except LabError:
-                print(f"# rxe cannot connect any more, queue pair 1: {queue_pair_1(end.device)}; "
+                print(f"# rxe cannot connect any more, queue pair 1: {end.queue_pair_1()}; "
                       "its device is made anew", flush=True)
                 end.remove_device()
                 end.add_device()

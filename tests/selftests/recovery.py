@@ -2,17 +2,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """Connections that are lost and come back, with the data whole."""
 
-import os
-import signal
 import sys
 import threading
 
 from harness import program
 from harness.case import BOTH, LIO, case, check
 from harness.env import Env, opens
+from harness.faults import kill_iscsid, restart_iscsid
 from lab.guest import disk, initiator, lio
 from lab.guest.initiator import Session
-from lab.guest.system import output, run, wait_for, write
+from lab.guest.system import run, wait_for, write
 
 SETTINGS = {"node.session.timeo.replacement_timeout": 60, "node.conn[0].timeo.noop_out_interval": 2,
             "node.conn[0].timeo.noop_out_timeout": 3}
@@ -90,12 +89,9 @@ def iscsid_dies(env: Env) -> None:
     """I/O goes on while there is no iscsid; a new one takes the session over by a new login."""
     with env.session(SETTINGS, may_drop=True) as session:
         path = session.disks()[0]
-        for pid in output("pidof", "iscsid").split():
-            os.kill(int(pid), signal.SIGKILL)
-        wait_for("the end of iscsid", lambda: not initiator.iscsid_running(), 10)
+        kill_iscsid()
         disk.fio_verify(path, bs="16k", size="4m")
-        initiator.start()
-        wait_for("the new iscsid", lambda: "iser" in initiator.iscsiadm("-m", "session"), 20)
+        restart_iscsid()
         back(session)
         disk.fio_verify(path, bs="16k", size="4m")
 

@@ -27,6 +27,17 @@ def size(disk: str) -> int:
         os.close(fd)
 
 
+def scsi(disk: str) -> Path:
+    """The SCSI device of a disk in sysfs."""
+    return Path("/sys/block", os.path.basename(disk), "device")
+
+
+def completed(disk: str) -> int:
+    """How many requests a disk has finished."""
+    words = read(f"/sys/block/{os.path.basename(disk)}/stat").split()
+    return int(words[0]) + int(words[4])
+
+
 def used_by(disk: str) -> str:
     """Who uses a disk or a part of it; empty if nobody does."""
     name = os.path.basename(os.path.realpath(disk))

@@ -129,6 +129,11 @@ class Target:
         entry.mkdir()
         (entry / lun.name).symlink_to(store)
 
+    def add_lun(self, lun: Ramdisk | File) -> None:
+        """Add a LUN with the next number, also under a session."""
+        self._add_lun(len(self.luns), lun)
+        self.luns = [*self.luns, lun]
+
     def remove_last_lun(self) -> None:
         """Take the LUN with the highest number away, also under a session."""
         number, lun = len(self.luns) - 1, self.luns[-1]

@@ -61,7 +61,7 @@ class Target:
         _admin("new", "target", "--tid", "1", "-T", self.iqn)
         for number, mib in enumerate(self.mib, 1):
             path = f"{DIRECTORY}/disk{number}"
-            with open(path, "wb") as handle:
+            with open(path, "ab") as handle:
                 handle.truncate(mib << 20)
             _admin("new", "logicalunit", "--tid", "1", "--lun", str(number), "-b", path)
         if self.chap:
@@ -99,6 +99,11 @@ class Target:
     def disconnect(self, session: int, connection: int) -> None:
         """Close one of them."""
         _admin("delete", "conn", "--tid", "1", "--sid", str(session), "--cid", str(connection))
+
+    def kill(self) -> None:
+        """End tgtd as a crash would; `up()` finds the disks as they are then."""
+        self._process.kill()
+        self._process.wait()
 
     def down(self) -> None:
         """End tgtd; sessions are dropped."""

@@ -88,6 +88,13 @@ class End:
         """Whether the rxe device is there."""
         return f"link {self.device}/" in output("rdma", "link", "show")
 
+    def queue_pair_1(self) -> str:
+        """The state of the queue pair by which the rxe device makes connections."""
+        for row in run("rdma", "resource", "show", "qp", "link", f"{self.device}/1", check=False).stdout.splitlines():
+            if " type GSI " in row:
+                return row.partition(" state ")[2].split()[0]
+        return "gone"
+
     def wait_ready(self) -> None:
         """Wait until the device can be used with the address."""
         wait_for(f"RDMA device {self.device} active",

@@ -59,12 +59,20 @@ class Writer:
 
     def plan(self, tests: int) -> None:
         """Announce the version and how many results will follow."""
-        self._line(VERSION)
+        self.begin()
         self._line(f"1..{tests}")
+
+    def begin(self) -> None:
+        """Announce the version only; how many results there are is said by `plan_at_end`."""
+        self._line(VERSION)
+
+    def plan_at_end(self) -> None:
+        """Say how many results there were."""
+        self._line(f"1..{self.count}")
 
     def skip_all(self, why: str) -> None:
         """Say that nothing will be tested."""
-        self._line(VERSION)
+        self.begin()
         self._line(f"1..0 # SKIP {one_line(why)}")
 
     def diagnostic(self, text: str) -> None:

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What is broken on purpose in more than one program: processes, and disks under load."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from harness.case import check
+from lab.guest import initiator
+from lab.guest.system import output, wait_for
+from lab.report import LabError
+
+
+def kill_iscsid() -> None:
+    """End iscsid as a crash would."""
+    for pid in output("pidof", "iscsid").split():
+        os.kill(int(pid), signal.SIGKILL)
+    wait_for("the end of iscsid", lambda: not initiator.iscsid_running(), 10)
+
+
+def restart_iscsid() -> None:
+    """Start it again, and wait until it knows the sessions that are there."""
+    initiator.start()
+    wait_for("the new iscsid", lambda: "iser" in initiator.iscsiadm("-m", "session", check=False), 20)
+
+
+@contextmanager
+def stopped_tgtd(seconds: float) -> Iterator[None]:
+    """Stop the process of tgt for so long."""
+    pid = int(output("pidof", "tgtd").split()[0])
+    os.kill(pid, signal.SIGSTOP)
+    timer = threading.Timer(seconds, os.kill, (pid, signal.SIGCONT))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+
+
+def endless(path: str) -> subprocess.Popen[bytes]:
+    """Load that lasts until its disk is gone."""
+    return subprocess.Popen(
+        ["fio", "--name=endless", f"--filename={path}", "--ioengine=libaio", "--direct=1", "--rw=randrw",
+         "--bs=16k", "--iodepth=16", "--size=16m", "--time_based", "--runtime=300", "--output=/dev/null"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def ended_by_an_error(job: subprocess.Popen[bytes], seconds: float = 60) -> None:
+    """The load has ended by itself, since its disk is gone."""
+    try:
+        status = job.wait(seconds)
+    except subprocess.TimeoutExpired:
+        job.kill()
+        raise LabError(f"I/O to a disk that is gone hangs for {seconds:.0f} s") from None
+    check(status != 0, "I/O to a disk that is gone succeeds")
