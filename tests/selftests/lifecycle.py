@@ -15,7 +15,6 @@ from harness.faults import ended_by_an_error, endless
 from harness.outage import load, wired
 from lab.guest import disk, initiator, lio
 from lab.guest.system import run, wait_for, write
-from lab.report import LabError
 
 SESSIONS = 32
 LUNS = 500

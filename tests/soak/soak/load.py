@@ -17,10 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab.guest import disk
+from lab.guest.system import SLOWNESS
 from lab.report import LabError
 
 # Requests of a turn at most, and bytes: a turn shall take seconds.
-REQUESTS, BYTES = 1500, 16 << 20
+REQUESTS, BYTES = round(1500 / SLOWNESS), round((16 << 20) / SLOWNESS)
 SIZES = (512, 4096, 12288, 16384, 65536, 262144, 1 << 20)
 DEPTHS = (1, 4, 16, 32, 64)
 WAYS = ("randwrite", "write", "randrw")

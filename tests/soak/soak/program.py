@@ -17,7 +17,6 @@ from harness import ktap
 from harness.env import Env
 from harness.program import EXIT_FAILED, EXIT_OK, SETUP_SECONDS, Program
 from lab.guest import kernlog
-from lab.guest.system import SLOWNESS
 from soak import ends, line, tasks  # noqa: F401 - the faults
 from soak import plan, record
 from soak.rig import Rig
