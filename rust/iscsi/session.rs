@@ -83,14 +83,28 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         let shost = self.shost.as_ptr();
-        // SAFETY: Owned by the type invariant, and removed if it was added.
+        // SAFETY: Owned by the type invariant, and removed if it was added; it has no session.
         unsafe {
             if self.added {
-                bindings::iscsi_host_remove(shost, false);
+                remove(shost);
             }
             bindings::iscsi_host_free(shost);
         }
     }
+}
+
+/// Removes a host whose session is gone. May sleep.
+///
+/// Not by `iscsi_host_remove()`, which would wait for its sessions and then flushes the signals
+/// of the calling process: if that is an iscsid which is being killed, it would live on, and
+/// nothing could kill it any more.
+///
+/// # Safety
+///
+/// `shost` must have been added, and have no session that was not removed.
+unsafe fn remove(shost: *mut bindings::Scsi_Host) {
+    // SAFETY: By the contract.
+    unsafe { bindings::scsi_remove_host(shost) };
 }
 
 /// Creates a session over an endpoint. May sleep.
@@ -168,7 +182,7 @@ pub(crate) unsafe fn destroy<T: Transport>(
         let shost = (*session.as_ptr()).host;
 
         bindings::iscsi_session_remove(cls_session.as_ptr());
-        bindings::iscsi_host_remove(shost, false);
+        remove(shost);
 
         if !wait_idle(session, |_| true) {
             // Cannot happen unless a driver breaks the contract of `Transport::stop`. The

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """Connections that are lost and come back, with the data whole."""
 
+import subprocess
 import sys
 import threading
 
 from harness import program
 from harness.case import BOTH, LIO, case, check
 from harness.env import Env, opens
-from harness.faults import kill_iscsid, restart_iscsid
+from harness.faults import iscsid_processes, kill_iscsid, restart_iscsid
 from lab.guest import disk, initiator, lio
 from lab.guest.initiator import Session
 from lab.guest.system import run, wait_for, write
@@ -94,6 +95,33 @@ def iscsid_dies(env: Env) -> None:
         restart_iscsid()
         back(session)
         disk.fio_verify(path, bs="16k", size="4m")
+
+
+@case(BOTH, limit=200, differs={"c": "iscsi_host_remove(), which ib_iser calls, forgets the kill"})
+def iscsid_dies_in_a_logout(env: Env) -> None:
+    """iscsid is killed while the kernel takes a session down for it: it is gone, and a new one can log in.
+
+    It must not live on: the kernel believes that it is dying, and will not kill it a second time.
+    """
+    env.target()
+    node = env.node()
+    for _ in range(5):
+        session = initiator.login(node, SETTINGS)
+        session.wait_disks()
+        pids = iscsid_processes()
+        job = subprocess.Popen(["iscsiadm", *initiator.of(node), "--logout"],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            while session.state not in ("FREE", "gone"):
+                check(job.poll() is None, "the session is still there after the logout")
+            kill_iscsid(pids)
+        finally:
+            job.kill()
+            job.wait()
+        wait_for("the end of the session", lambda: not initiator.sessions(), 20)
+        initiator.start()
+    with env.session(SETTINGS) as session:
+        disk.fio_verify(session.disks()[0], bs="16k", size="2m")
 
 
 @case(LIO, limit=120)

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from harness.case import check
@@ -16,10 +16,15 @@ from lab.guest.system import output, wait_for
 from lab.report import LabError
 
 
-def kill_iscsid() -> None:
-    """End iscsid as a crash would."""
-    for pid in output("pidof", "iscsid").split():
-        os.kill(int(pid), signal.SIGKILL)
+def iscsid_processes() -> list[int]:
+    """The processes of iscsid."""
+    return [int(pid) for pid in output("pidof", "iscsid").split()]
+
+
+def kill_iscsid(pids: Sequence[int] = ()) -> None:
+    """End iscsid as a crash would: at once, where its processes are known."""
+    for pid in pids or iscsid_processes():
+        os.kill(pid, signal.SIGKILL)
     wait_for("the end of iscsid", lambda: not initiator.iscsid_running(), 10)
 
 
