@@ -19,7 +19,7 @@ from pathlib import Path
 
 from lab.guest import demo, detectors, disk, initiator, kernlog, lio, net, tgt
 from lab.guest.driver import Driver
-from lab.guest.system import output, read, run, wait_for
+from lab.guest.system import output, read, run, wait_for, write
 from lab.report import LabError, Reporter
 
 CYCLES = int(os.environ.get("ISER_CYCLES", "10"))
@@ -245,7 +245,9 @@ def main(kind: str) -> int:
             result = "not ok"
             for row in traceback.format_exc().splitlines()[-6:]:
                 print(f"# {row}")
-            for row in output("dmesg").splitlines()[-15:]:
+            # Who is blocked, and where, is in the rest of the log.
+            write("/proc/sysrq-trigger", "w")
+            for row in output("dmesg").splitlines()[-150:]:
                 print(f"#   {row}")
         print(f"{result} {number} {name} # {time.monotonic() - began:.0f} s", flush=True)
         for row in kernlog.bad_since(mark)[:4]:
