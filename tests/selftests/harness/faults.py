@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from harness.case import check
-from lab.guest import initiator
-from lab.guest.system import output, wait_for
+from lab.guest import disk, initiator
+from lab.guest.system import SLOWNESS, output, wait_for
 from lab.report import LabError
 
 
@@ -48,18 +48,30 @@ def stopped_tgtd(seconds: float) -> Iterator[None]:
 
 
 def endless(path: str) -> subprocess.Popen[bytes]:
-    """Load that lasts until its disk is gone."""
-    return subprocess.Popen(
-        ["fio", "--name=endless", f"--filename={path}", "--ioengine=libaio", "--direct=1", "--rw=randrw",
-         "--bs=16k", "--iodepth=16", "--size=16m", "--time_based", "--runtime=300", "--output=/dev/null"],
+    """Load that lasts until its disk is gone; it has begun.
+
+    Where the disk is gone before, fio would make a file of its name, and go on for ever.
+    """
+    before = disk.completed(path)
+    job = subprocess.Popen(
+        ["fio", "--name=endless", f"--filename={path}", "--allow_file_create=0", "--ioengine=libaio", "--direct=1",
+         "--rw=randrw", "--bs=16k", "--iodepth=16", "--size=16m", "--time_based", "--runtime=3600",
+         "--output=/dev/null"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(f"load on {path}", lambda: disk.completed(path) > before + 32 or job.poll() is not None, 60)
+        check(job.poll() is None, f"the load on {path} has ended by itself")
+    except BaseException:
+        job.kill()
+        raise
+    return job
 
 
 def ended_by_an_error(job: subprocess.Popen[bytes], seconds: float = 60) -> None:
     """The load has ended by itself, since its disk is gone."""
     try:
-        status = job.wait(seconds)
+        status = job.wait(seconds * SLOWNESS)
     except subprocess.TimeoutExpired:
         job.kill()
-        raise LabError(f"I/O to a disk that is gone hangs for {seconds:.0f} s") from None
+        raise LabError(f"I/O to a disk that is gone hangs for {seconds * SLOWNESS:.0f} s") from None
     check(status != 0, "I/O to a disk that is gone succeeds")

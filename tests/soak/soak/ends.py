@@ -80,8 +80,6 @@ def second_session(rig: Rig, under_load: int, turns: int) -> None:
         wait_for(f"{path} can be opened", lambda p=path: opens(p), 30)
         disk.fio_verify(path, name="second", bs="16k", size="2m")
         job = endless(path) if under_load else None
-        if job:
-            time.sleep(2)
         initiator.logout(node)
         if job:
             ended_by_an_error(job)
@@ -112,7 +110,6 @@ def lun_removed(rig: Rig, seconds: float) -> None:
     target, path = rig.tcm(), rig.own
     lun = target.luns[-1]
     job = endless(path)
-    time.sleep(1.5)
     target.remove_last_lun()
     ended_by_an_error(job)
     write(disk.scsi(path) / "delete", 1)

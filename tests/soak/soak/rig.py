@@ -137,6 +137,9 @@ class Rig:
         """The same after a failure: as far as it goes."""
         with suppress(Exception):
             self._stack.close()
+        # Without a disk they end by an error; they hold it until then.
+        for load in self.loads:
+            load.stop(60 * SLOWNESS)
         self.env.expect_gone(leftover.of_sessions)
 
     # After a fault
