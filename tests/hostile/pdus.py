@@ -153,7 +153,7 @@ def violations(sid: int) -> int:
     return int(match[1])
 
 
-@case(limit=120)
+@case(limit=120, differs={"c": "it has no such counter"})
 def counted(env: Env) -> None:
     """What the target does wrong is counted, and the count outlives the connection."""
     with scene(env) as stage:

@@ -84,7 +84,7 @@ def with_another(env: Env, rule: str, pattern: str) -> None:
         try:
             stage.sim.wait("held", told)
             stage.provoke("read")
-            stage.recovered(told)
+            stage.refused(told)
         finally:
             waiting.join(60)
         check(not waiting.is_alive(), "a command did not end")
@@ -114,7 +114,7 @@ def after_an_abort(env: Env) -> None:
         stage.sim.order("rules read#1 hold; tmf#1 late-answer=1000")
         reply = stage.provoke("read", timeout=3)
         check(not reply.good, f"a command without an answer: {reply}")
-        stage.recovered(told)
+        stage.refused(told)
         stage.sim.order("rules")
         stage.works()
         judge_log(env, kernlog.since(before), f"{UNKNOWN}|{REFUSED}")
