@@ -244,6 +244,8 @@ STAGES = ("toolchain", "build", "lint", "host", "simulator", "demo", "selftests"
 MORE = ("fuzz", "miri", "long", "hostile", "soak", "kunit", "debug", "selftests-debug")
 # What the selftests need.
 SELFTESTS = ("toolchain", "build", "selftests")
+# Those that load the module which lies in the checkout, whatever it was made from.
+LOADING = ("selftests", "long")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -266,6 +268,15 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def with_build(stages: Sequence[str], driver: str) -> list[str]:
+    """The stages, with the build before those that would find an old module or none."""
+    loading = [name for name in stages if name in LOADING]
+    if driver != "rust" or not loading or "build" in stages:
+        return list(stages)
+    first = stages.index(loading[0])
+    return [*stages[:first], "build", *stages[first:]]
+
+
 def main(argv: list[str]) -> int:
     """Run the suite; a run that is interrupted ends what it has started."""
     args = parser().parse_args(argv)
@@ -273,6 +284,7 @@ def main(argv: list[str]) -> int:
         few = args.only or args.driver == "c" or args.kernel != "stock"
         args.stage = list(SELFTESTS if few else STAGES)
         args.stage += MORE if args.all else ()
+    args.stage = with_build(args.stage, args.driver)
 
     def terminated(number: int, frame: object) -> None:
         del number, frame

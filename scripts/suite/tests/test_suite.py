@@ -14,6 +14,7 @@ from harness import every
 from suite import guest
 from suite.process import Processes
 from suite.results import CargoReader, KtapReader, Outcome
+from suite.stages import with_build
 from suite.tally import Tally
 
 CARGO = """\
@@ -74,6 +75,17 @@ class TallyTest(unittest.TestCase):
     def test_nothing_ran(self) -> None:
         self.assertEqual(self.closing(), ("0 passed, 1 failed", 1))
         self.assertEqual(self.closing("skip"), ("0 passed, 1 failed, 1 skipped", 1))
+
+
+class StagesTest(unittest.TestCase):
+    """Which stages are run."""
+
+    def test_build_comes_first(self) -> None:
+        """What loads the module gets one of this source; the C driver needs none."""
+        self.assertEqual(with_build(["lint", "long"], "rust"), ["lint", "build", "long"])
+        self.assertEqual(with_build(["build", "long"], "rust"), ["build", "long"])
+        self.assertEqual(with_build(["long"], "c"), ["long"])
+        self.assertEqual(with_build(["lint"], "rust"), ["lint"])
 
 
 class ProcessTest(unittest.TestCase):
