@@ -35,6 +35,8 @@ class Job:
     patterns: tuple[str, ...] = ()
     kernel: str = "stock"
     which: str = ""
+    rdma: str = "rxe"
+    walk_from: int = 1
 
     def environment(self) -> dict[str, str]:
         """As the test programs read it."""
@@ -45,6 +47,10 @@ class Job:
             found["ISER_SLOWNESS"] = str(debugkernel.SLOWNESS)
         if self.which:
             found["ISER_SET"] = self.which
+        if self.rdma != "rxe":
+            found["ISER_RDMA"] = self.rdma
+        if self.walk_from > 1:
+            found["ISER_WALK_FROM"] = str(self.walk_from)
         return found
 
     def seconds(self) -> float:

@@ -76,6 +76,7 @@ def walk(env: Env, name: str, attempt: Callable[[], str], spared: str) -> int:
                 number -= 1
                 continue
             if hit is None:
+                check(number > FIRST or FIRST == 1, f"there are fewer than {FIRST} allocations")
                 break
             if ended and not words:
                 silent.append(f"{number}: {hit}")

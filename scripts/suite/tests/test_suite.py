@@ -181,6 +181,12 @@ class GuestTest(unittest.TestCase):
         self.assertIn("ISER_SLOWNESS", slow.environment())
         self.assertNotIn("ISER_SLOWNESS", stock.environment())
 
+    def test_other_device(self) -> None:
+        plain = guest.Job("rust", "lio", kernel="debug").environment()
+        other = guest.Job("rust", "lio", kernel="debug", rdma="siw", walk_from=57).environment()
+        self.assertEqual({k: v for k, v in other.items() if k not in plain},
+                         {"ISER_RDMA": "siw", "ISER_WALK_FROM": "57"})
+
     def test_programs_exist(self) -> None:
         here = Path(guest.__file__).resolve().parents[2] / guest.SELFTESTS
         listed = every.programs()

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from harness import kernlog as judge
 from harness import leftover
-from harness.case import BOTH, Failure, check, equal
+from harness.case import BOTH, Failure, Skip, check, equal
 from harness.mishap import Watch
 from lab import kreport
 from lab.guest import detectors, disk, initiator, kernlog, lio, net, tgt
@@ -202,6 +202,8 @@ class Env:
 
     def tgt(self, **changes: object) -> tgt.Target:
         """A tgt target with one disk."""
+        if self.network.kind == "siw":
+            raise Skip("siw takes connections of its own network device, and tgt's come by the loopback device")
         target = tgt.Target(mib=(DISK_MIB,), initiators=(initiator.NAME,))
         return self.serve(replace(target, **changes))  # type: ignore[type-var]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from harness.case import Skip, check
 from harness.env import PORT, Env
-from lab.guest import disk, initiator
+from lab.guest import disk, initiator, net
 from lab.guest.initiator import Session
 from lab.guest.system import run, wait_for
 from lab.guest.wire import Wire, lacking
@@ -52,6 +52,8 @@ class Line:
 
 def new_wire(number: int = 0) -> Wire:
     """A wire, to be laid; where that cannot be, the test is skipped."""
+    if net.chosen() != "rxe":
+        raise Skip("the wire is made of rxe devices")
     if why := lacking():
         raise Skip(why)
     return Wire(number)
