@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -46,6 +47,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--module", type=Path, help="this ib_iser_rs.ko instead of one built here")
     top.add_argument("--machines", type=int, default=2, help="so many machines at a time (2)")
     top.add_argument("--keep", action="store_true", help="keep the plugin's snapshots, some 1000 MB")
+    top.add_argument("--resume", type=Path, metavar="DIR",
+                     help="the results of a run of which a part failed: run only what they lack, with their module")
     top.add_argument("--record", action="store_true",
                      help="put what a full run finds into Documentation/benchmarks, too")
     top.add_argument("--out", type=Path, help="copy what a run finds into this directory, too")
@@ -134,6 +137,19 @@ class Record:
         self.texts: dict[str, str] = {}
         self.lock = Lock()
 
+    def resume(self, where: Path) -> None:
+        """Begin with what an earlier run has found in `where`; it must have been one of the same kind."""
+        kept, texts = found_in(where)
+        here = {**self.kept["conditions"], "source": kept["conditions"]["source"]}
+        for what, old, new in (("command", kept["command"], self.command),
+                               ("conditions", kept["conditions"], here)):
+            if old != new:
+                raise LabError(f"{where} cannot be gone on with: its {what}: {old}, here: {new}")
+        if kept["conditions"]["source"] != self.kept["conditions"]["source"]:
+            here["gone on with by"] = self.kept["conditions"]["source"]
+        self.kept, self.texts = {**kept, "conditions": here}, texts
+        self.began -= kept["seconds"]
+
     def add(self, name: str, result: Result) -> None:
         """Keep a part's result and write both files again."""
         with self.lock:
@@ -170,6 +186,18 @@ class Record:
         (out / "bench.txt").write_text(text + "\n", encoding="utf-8")
 
 
+def found_in(where: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """What bench.json and bench.txt of a run say: its record, and the text of each of its parts."""
+    try:
+        kept = json.loads((where / "bench.json").read_text(encoding="utf-8"))
+        text = (where / "bench.txt").read_text(encoding="utf-8")
+    except (OSError, ValueError) as exc:
+        raise LabError(f"{where} does not hold the results of a run: {exc}") from exc
+    sections = re.split(r"^== (\w+)\n\n", text, flags=re.MULTILINE)
+    texts = dict(zip(sections[1::2], (body.rstrip("\n") for body in sections[2::2]), strict=True))
+    return kept, {name: body for name, body in texts.items() if name in kept and name in PARTS}
+
+
 def keep(out: Path, drawn: list[Path], where: Path) -> None:
     """Copy what a run found; its plots replace those that were there."""
     where.mkdir(parents=True, exist_ok=True)
@@ -198,7 +226,9 @@ def measure(args: argparse.Namespace) -> int:
     if args.record and (args.quick or args.goals or args.parts or args.driver):
         raise LabError("only a full run is put on record: --record goes with no part and no other choice")
     parts = [] if alone else wanted(args)
-    module = args.module or verbs.build_module(lab)
+    if args.resume and args.module:
+        raise LabError("--resume takes the module of the run that it goes on with, not --module")
+    module = args.module or (args.resume / "ib_iser_rs.ko" if args.resume else verbs.build_module(lab))
     if not module.is_file():
         raise LabError(f"{module} does not exist")
     out = vm.results_dir(lab.cache, "bench")
@@ -206,6 +236,9 @@ def measure(args: argparse.Namespace) -> int:
     if alone:
         return limits.check(bench)
     run, record = Run(bench, args), Record(bench, args, began)
+    if args.resume:
+        record.resume(args.resume)
+        parts = [part for part in parts if part not in record.texts]
     # What all parts share is made before any of them starts.
     bench.plugin()
     lab.kernel()

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import tempfile
 import tomllib
 import unittest
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bench import goals, limits, plans, plots, tables, variant  # noqa: E402
+from bench import cli, goals, limits, plans, plots, tables, variant  # noqa: E402
 from lab import config  # noqa: E402
 from lab.report import LabError  # noqa: E402
 
@@ -101,6 +103,25 @@ class Plots(unittest.TestCase):
 
     def test_sizes(self) -> None:
         self.assertEqual((plots.size_of("512"), plots.size_of("4k")), (512, 4096))
+
+
+class Resume(unittest.TestCase):
+    """What a run that failed has left."""
+
+    def test_found(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            where = Path(name)
+            (where / "bench.json").write_text(json.dumps({"command": "c", "timed": {}, "memory": {}}), encoding="utf-8")
+            (where / "bench.txt").write_text(
+                "# command: c\n\n== goals\n\nnone\n\n== timed\n\na == b\n\nc\n\n== memory\n\nd\n",
+                encoding="utf-8")
+            kept, texts = cli.found_in(where)
+        self.assertEqual(kept["command"], "c")
+        self.assertEqual(texts, {"timed": "a == b\n\nc", "memory": "d"})
+
+    def test_nothing_there(self) -> None:
+        with tempfile.TemporaryDirectory() as name, self.assertRaises(LabError):
+            cli.found_in(Path(name))
 
 
 class Variants(unittest.TestCase):
