@@ -70,7 +70,7 @@ def iscsid_killed(rig: Rig, seconds: float) -> None:
     restart_iscsid()
 
 
-@fault(under_load=(0, 1), turns=(1, 3))
+@fault(under_load=(0, 1), turns=(1, 2))
 def second_session(rig: Rig, under_load: int, turns: int) -> None:
     """Another session comes, verifies data, and is logged out of, at times under load."""
     for _ in range(turns):
