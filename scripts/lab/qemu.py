@@ -10,8 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import config
+from lab import config, qmp
 from lab.report import LabError
+
+# By which a machine knows the disk that it may write to.
+DISK_SERIAL = "kept"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Machine:
     cpus: int = config.GUEST_CPUS
     interactive: bool = False
     link: Link | None = None
+    disk: Path | None = None     # an image that the machine may write to
     append: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
 
@@ -86,10 +90,14 @@ def arguments(machine: Machine) -> list[str]:
             "-append", kernel_arguments(machine),
             "-serial", f"file:{machine.out / 'console.log'}",
             "-monitor", "unix:monitor,server=on,wait=off",
+            "-qmp", f"unix:{qmp.NAME},server=on,wait=off",
             "-device", "virtio-rng-pci"]
     for index, image in enumerate((machine.root, machine.modules)):
         argv += ["-drive", f"if=none,id=d{index},format=raw,read-only=on,file={image}",
                  "-device", f"virtio-blk-pci,drive=d{index}"]
+    if machine.disk:
+        argv += ["-drive", f"if=none,id=kept,format=raw,file={machine.disk}",
+                 "-device", f"virtio-blk-pci,drive=kept,serial={DISK_SERIAL}"]
     for tag, path, only in (("src", machine.source, ",readonly=on"), ("out", machine.out, "")):
         argv += ["-fsdev", f"local,id={tag},path={path},security_model=none,multidevs=remap{only}",
                  "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]

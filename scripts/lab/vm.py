@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from lab import chroot, config, kmsg, qemu
+from lab import chroot, config, kmsg, qemu, qmp
 from lab.cache import Cache, remove_tree
 from lab.report import Reporter
 
@@ -129,6 +129,10 @@ class Running:
                     time.sleep(0.5)
         except OSError:
             pass
+
+    def control(self) -> qmp.Control:
+        """A connection to control QEMU by."""
+        return qmp.connect(self.machine.out)
 
     def age(self) -> float:
         """Seconds since the start."""

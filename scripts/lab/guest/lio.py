@@ -60,12 +60,28 @@ class File:
         return f"fd_dev_name={self.path},fd_dev_size={self.mib << 20},fd_buffered_io=1"
 
 
+@dataclass(frozen=True)
+class Device:
+    """A LUN on a block device, which is written through."""
+
+    name: str
+    path: str
+    hba = "iblock_0"
+
+    def control(self) -> str:
+        """What configures the backstore."""
+        return f"udev_path={self.path}"
+
+
+Lun = Ramdisk | File | Device
+
+
 @dataclass
 class Target:
     """One target with one portal group."""
 
     portals: Sequence[tuple[str, int]]
-    luns: Sequence[Ramdisk | File]
+    luns: Sequence[Lun]
     iqn: str = IQN
     chap: Chap | None = None
     discovery_chap: Chap | None = None
@@ -117,7 +133,7 @@ class Target:
     def _portal(self, host: str, port: int) -> Path:
         return self.tpg / "np" / (f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
-    def _add_lun(self, number: int, lun: Ramdisk | File) -> None:
+    def _add_lun(self, number: int, lun: Lun) -> None:
         store = CONFIG / "core" / lun.hba / lun.name
         store.mkdir(parents=True)
         write(store / "control", lun.control())
@@ -141,7 +157,7 @@ class Target:
         self._remove_lun(number, lun)
         (CONFIG / "core" / lun.hba / lun.name).rmdir()
 
-    def _remove_lun(self, number: int, lun: Ramdisk | File) -> None:
+    def _remove_lun(self, number: int, lun: Lun) -> None:
         entry = self.tpg / "lun" / f"lun_{number}"
         (entry / lun.name).unlink()
         entry.rmdir()

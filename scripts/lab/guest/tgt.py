@@ -35,12 +35,13 @@ def _admin(op: str, mode: str, *rest: str, check: bool = True) -> subprocess.Com
 
 @dataclass
 class Target:
-    """One target with LUNs in files of a tmpfs; tgt's first disk is LUN 1."""
+    """One target with LUNs in files of a tmpfs, or on block devices; tgt's first disk is LUN 1."""
 
     mib: Sequence[int] = (256,)
     iqn: str = IQN
     initiators: Sequence[str] = ()
     chap: Chap | None = None
+    devices: Sequence[str] = ()          # LUNs after those in files; written through
 
     def up(self) -> None:
         """Start tgtd, whose log goes to the results, and make the target."""
@@ -64,6 +65,8 @@ class Target:
             with open(path, "ab") as handle:
                 handle.truncate(mib << 20)
             _admin("new", "logicalunit", "--tid", "1", "--lun", str(number), "-b", path)
+        for number, path in enumerate(self.devices, len(self.mib) + 1):
+            _admin("new", "logicalunit", "--tid", "1", "--lun", str(number), "-b", path, "--bsoflags", "sync")
         if self.chap:
             self._account(self.chap.user, self.chap.password)
             if self.chap.mutual_user:
