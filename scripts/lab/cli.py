@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from lab import chroot, config, debugverbs, fuzzverb, hostileverb, soakverb, verbs, vm
+from lab import chroot, config, debugverbs, fuzzverb, hostileverb, peersverb, soakverb, verbs, vm
 from lab.core import Lab
 from lab.report import LabError, Reporter
 
@@ -170,6 +170,7 @@ def parser() -> argparse.ArgumentParser:
     fuzzverb.add_verbs(add)
     hostileverb.add_verbs(add)
     soakverb.add_verbs(add)
+    peersverb.add_verbs(add)
     make = add("make", help="make in the toolchain root, for the stock kernel")
     make.add_argument("arguments", nargs=argparse.REMAINDER)
     make.set_defaults(run=cmd_make)

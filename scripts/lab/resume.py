@@ -27,13 +27,14 @@ from harness import every, ktap  # noqa: E402 - found where the line above says
 LAST, CUT = "end", "ended early"
 
 
-def listed(directory: Path, programs: Sequence[str], patterns: Sequence[str]) -> dict[str, list[str]]:
+def listed(directory: Path, programs: Sequence[str], patterns: Sequence[str],
+           target: str = "") -> dict[str, list[str]]:
     """The tests of each program that fit; the programs are asked, on this machine."""
     found = {}
     for program in programs or every.programs(directory / "Makefile"):
         done = subprocess.run([sys.executable, str(directory / program), "--list"], text=True,
                               capture_output=True, check=False,
-                              env={**os.environ, "ISER_ONLY": " ".join(patterns)})
+                              env={**os.environ, "ISER_ONLY": " ".join(patterns), "ISER_TARGET": target})
         if done.returncode:
             raise LabError(f"{directory / program} --list failed:\n{done.stderr.strip()}")
         if names := done.stdout.split():

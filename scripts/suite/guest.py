@@ -24,6 +24,8 @@ from suite.results import Outcome
 SELFTESTS = "tests/selftests"
 LAB = "scripts/iser-lab"
 MACHINE_SECONDS = 2400
+# Programs for which one machine is not enough; the verb `peers` of the lab runs them.
+EXTENDED = "TEST_PROGS_EXTENDED"
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,16 @@ class Job:
         return MACHINE_SECONDS * (debugkernel.SLOWNESS if self.kernel == "debug" else 1)
 
 
-def chosen(job: Job) -> list[str]:
+def fits_peers(patterns: Sequence[str]) -> bool:
+    """Whether a test that needs two machines was asked for by name."""
+    job = Job("rust", "", tuple(patterns))
+    return bool(patterns) and bool(chosen(job, EXTENDED))
+
+
+def chosen(job: Job, variable: str = "TEST_PROGS") -> list[str]:
     """The programs that have a test which fits; they are asked, on this machine."""
     found = []
-    for program in every.programs():
+    for program in every.programs(variable=variable):
         done = subprocess.run([sys.executable, f"{SELFTESTS}/{program}", "--list"], text=True,
                               cwd=config.checkout(), capture_output=True, check=True,
                               env={**os.environ, **job.environment()})

@@ -15,6 +15,7 @@ and, where everything is asked for, what takes longer or needs another compiler 
     fuzz        `make fuzz`: libFuzzer on the pure code, for a minute
     miri        the host's tests of the pure code under Miri, where it is installed
     long        tests/selftests: the tests that take long, on LIO and on tgt at once
+    peers       tests/selftests: a target in a machine of its own dies, hangs and comes back
     hostile     `make hostile`, with 100 000 PDUs made by chance
     soak        `make soak` for some minutes with each target
     kunit       the module's KUnit suites
@@ -151,6 +152,15 @@ class Suite:
         self.program("miri", [*command, "test", "--locked", "--manifest-path", MANIFEST], CargoReader(),
                      3600, environment)
 
+    def peers(self) -> None:
+        """A target in a machine of its own dies, hangs and comes back."""
+        if self.args.only and not guest.fits_peers(self.args.only):
+            return
+        for target in self.targets():
+            argv = [LAB, "peers", "--driver", self.args.driver, "--kernel", self.args.kernel,
+                    "--target", target, *(w for pattern in self.args.only for w in ("--only", pattern))]
+            self.program(f"peers-{target}", argv, KtapReader(), 2 * 3600)
+
     def hostile(self) -> None:
         """A target that breaks the rules."""
         self.program("hostile", [LAB, "hostile", "--full"], KtapReader(), 6 * 3600)
@@ -243,7 +253,7 @@ class Suite:
 
 STAGES = ("toolchain", "build", "lint", "host", "simulator", "demo", "selftests", "counted")
 # Only where everything is asked for: they take longer, or need a kernel of their own.
-MORE = ("fuzz", "miri", "long", "hostile", "soak", "kunit", "debug", "selftests-debug")
+MORE = ("fuzz", "miri", "long", "peers", "hostile", "soak", "kunit", "debug", "selftests-debug")
 # What the selftests need.
 SELFTESTS = ("toolchain", "build", "selftests")
 # Those that load the module which lies in the checkout, whatever it was made from.
@@ -295,6 +305,7 @@ def main(argv: list[str]) -> int:
     if not args.stage:
         few = args.only or args.driver == "c" or args.kernel != "stock"
         args.stage = list(SELFTESTS if few else STAGES)
+        args.stage += ["peers"] if guest.fits_peers(args.only) and not args.all else ()
         args.stage += MORE if args.all else ()
     args.stage = with_build(args.stage, args.driver)
 

@@ -187,9 +187,14 @@ class GuestTest(unittest.TestCase):
         self.assertEqual({k: v for k, v in other.items() if k not in plain},
                          {"ISER_RDMA": "siw", "ISER_WALK_FROM": "57"})
 
+    def test_peers_by_name(self) -> None:
+        self.assertFalse(guest.fits_peers([]))
+        self.assertFalse(guest.fits_peers(["login/"]))
+        self.assertTrue(guest.fits_peers(["login/", "peers/tgt.*"]))
+
     def test_programs_exist(self) -> None:
         here = Path(guest.__file__).resolve().parents[2] / guest.SELFTESTS
-        listed = every.programs()
+        listed = every.programs() + every.programs(variable=guest.EXTENDED)
         self.assertEqual(sorted(listed), sorted(p.name for p in here.glob("*.py")))
         for name in listed:
             self.assertTrue((here / name).stat().st_mode & 0o111, name)

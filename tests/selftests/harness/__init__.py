@@ -13,6 +13,7 @@
     slow      a disk that can be made to stop
     outage    a session over a wire that can be cut, and load meanwhile
     faults    what is broken on purpose in more than one program
+    peers     a target in a machine of its own, which dies, hangs and comes back
     probe     how often functions of the kernel were called
     inject    allocations that fail on purpose
     every     the runner: all programs of one machine, one after another

@@ -68,6 +68,8 @@ class Target(Protocol):
 class Env:
     """What a test gets as its first argument."""
 
+    role = "both"                          # of this machine, see lab.guest.net
+
     def __init__(self, keep_loaded: bool = True) -> None:
         self.driver = Driver.from_env()
         self.keep_loaded = keep_loaded     # the state between tests
@@ -86,7 +88,7 @@ class Env:
         for module in ("ib_iser", "ib_iser_rs"):
             if loaded(module):
                 run("rmmod", module)
-        self._network = net.up()
+        self._network = net.up(self.role)
         if self.keep_loaded:
             self.driver.load()
         initiator.start()
@@ -147,6 +149,10 @@ class Env:
         for iqn in sorted({n.iqn for n in initiator.parse_discovery(listed)}):
             if iqn.startswith("iqn.2026-01.lab.iser:"):
                 run("iscsiadm", "-m", "node", "-T", iqn, "-o", "delete", check=False)
+
+    def other_rows(self) -> list[str]:
+        """What other kernels that take part have said since the last call."""
+        return []
 
     def expect_gone(self, what: object) -> None:
         """Wait until a function of `leftover` finds nothing."""

@@ -27,11 +27,11 @@ BAIL_SECONDS = 10
 OUTCOMES = {0: ktap.PASS, 4: ktap.SKIP}
 
 
-def programs(makefile: Path = HERE / "Makefile") -> list[str]:
-    """The test programs, as the Makefile lists them."""
+def programs(makefile: Path = HERE / "Makefile", variable: str = "TEST_PROGS") -> list[str]:
+    """The test programs, as the Makefile lists them; TEST_PROGS_EXTENDED are not run by default."""
     text = makefile.read_text(encoding="utf-8").replace("\\\n", " ")
     found: list[str] = []
-    for match in re.finditer(r"^TEST_PROGS\s*[:+]?=(.*)$", text, re.MULTILINE):
+    for match in re.finditer(rf"^{variable}\s*[:+]?=(.*)$", text, re.MULTILINE):
         found += match[1].split()
     return found
 

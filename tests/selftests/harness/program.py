@@ -128,7 +128,7 @@ class Program:
             except Exception as exc:
                 notes = f"{notes}\nafterwards: {explained(exc)}".strip()
                 outcome = ktap.FAIL
-        rows = kernlog.since(mark)
+        rows = kernlog.since(mark) + self.env.other_rows()
         bad = judge.complaints(rows, self._known)
         if bad:
             outcome = ktap.FAIL
@@ -186,8 +186,8 @@ def parser(name: str, text: str) -> argparse.ArgumentParser:
     return top
 
 
-def main(text: str, keep_loaded: bool = True) -> int:
-    """Run the tests that the calling program has defined; `text` is its docstring."""
+def main(text: str, keep_loaded: bool = True, env: type[Env] = Env) -> int:
+    """Run the tests that the calling program has defined, in such surroundings; `text` is its docstring."""
     name = Path(sys.argv[0]).stem
     args = parser(name, text).parse_args()
     patterns = args.only or os.environ.get("ISER_ONLY", "").split()
@@ -206,4 +206,4 @@ def main(text: str, keep_loaded: bool = True) -> int:
     if os.geteuid() != 0:
         out.skip_all("the tests load modules, and so need root")
         return EXIT_SKIPPED
-    return Program(name, Env(keep_loaded), cases, out).run()
+    return Program(name, env(keep_loaded), cases, out).run()

@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""The target's machine dies or hangs under verified load, or this one is stopped for a while.
+
+The target is in a machine of its own, and the host does it: `scripts/iser-lab peers`. What must
+hold: no error reaches the application before replacement_timeout is over, the data are whole
+afterwards, and the session comes back by itself.
+"""
+
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from harness import program
+from harness.case import BOTH, Failure, case, check
+from harness.outage import NOTICED_SECONDS, load
+from harness.peers import Peers, suspend, tied
+from lab.guest import disk, kernlog
+from lab.report import LabError
+
+AWAY = 10                # seconds at least, and the start of the machine on top
+SUSPENDED = 30
+PATIENT = 300            # replacement_timeout, where it must not come into play
+SHORT = 15               # and where it must
+# Of the disk, what load() does not write to.
+KEPT = {"rw": "write", "bs": "64k", "offset": "48m", "size": "16m"}
+
+
+def until(moment: float) -> None:
+    """Sleep until then."""
+    time.sleep(max(0.0, moment - time.monotonic()))
+
+
+@case(BOTH, limit=500)
+def target_is_killed(env: Peers) -> None:
+    """It comes back on another boot after 10 s and more: the load only waits."""
+    with tied(env, PATIENT) as tie:
+        with load(tie.path, 6, limit=400):
+            killed = time.monotonic()
+            tie.machine.down()
+            tie.lost(killed)
+            until(killed + AWAY)
+            tie.machine.up()
+            print(f"# it was away for {time.monotonic() - killed:.1f} s", flush=True)
+            tie.back("the target's return")
+        tie.works()
+
+
+def failing(path: str, limit: float) -> float:
+    """Load that must end with an error; returns when that was."""
+    try:
+        disk.fio_verify(path, bs="16k", size="24m", iodepth=16, time_based=1, runtime=limit, timeout=2 * limit)
+    except LabError as exc:
+        check(str(exc).startswith("fio failed"), f"no error of the disk: {exc}")
+        return time.monotonic()
+    raise Failure("the load saw no error")
+
+
+@case(BOTH, limit=500)
+def target_is_killed_for_long(env: Peers) -> None:
+    """Errors come when replacement_timeout is over, not before; the session comes back, and what was written is there."""
+    with tied(env, SHORT) as tie:
+        disk.fio_verify(tie.path, **KEPT)
+        with ThreadPoolExecutor(1) as pool:
+            job = pool.submit(failing, tie.path, 120)
+            time.sleep(2)
+            check(not job.done(), "the load failed while the target was there")
+            killed = time.monotonic()
+            tie.machine.down()
+            took = job.result() - killed
+        print(f"# the error came {took:.1f} s after the target's death", flush=True)
+        check(took >= SHORT, f"the error came after {took:.1f} s, and replacement_timeout is {SHORT} s")
+        check(took < SHORT + 2 * NOTICED_SECONDS + 20, f"the error came only after {took:.1f} s")
+        tie.machine.up()
+        began = time.monotonic()
+        print(f"# it was away for {began - killed:.1f} s", flush=True)
+        tie.usable()
+        print(f"# the session is back {time.monotonic() - began:.1f} s after the target's return", flush=True)
+        disk.fio_verify(tie.path, **KEPT, verify_only=1)
+        tie.works()
+
+
+@case(BOTH, limit=400)
+def initiator_is_suspended(env: Peers) -> None:
+    """This machine stands still for 30 s under load, its clock too: the load goes on, over this connection or another."""
+    with tied(env, PATIENT) as tie:
+        with load(tie.path, 8, limit=300):
+            began = time.monotonic()
+            suspend("initiator", SUSPENDED)
+            print(f"# of {SUSPENDED} s this clock saw {time.monotonic() - began:.1f} s", flush=True)
+            tie.back("the end of the pause")
+        tie.works()
+        print(f"# connections lost: {tie.losses()}", flush=True)
+
+
+@case(BOTH, limit=400)
+def target_is_suspended(env: Peers) -> None:
+    """The target hangs for 30 s under load, which only waits."""
+    with tied(env, PATIENT) as tie:
+        with load(tie.path, 8, limit=300), ThreadPoolExecutor(1) as pool:
+            began = time.monotonic()
+            job = pool.submit(suspend, "target", SUSPENDED)
+            tie.lost(began)
+            job.result()
+            tie.back("the end of the pause")
+        tie.works()
+        print(f"# connections lost: {tie.losses()}", flush=True)
+
+
+@case(BOTH, limit=400)
+def idle_target_is_suspended(env: Peers) -> None:
+    """The target hangs for 30 s when there is no load: a ping times out, and what was written before is there."""
+    with tied(env, PATIENT) as tie:
+        disk.fio_verify(tie.path, **KEPT)
+        with ThreadPoolExecutor(1) as pool:
+            began = time.monotonic()
+            job = pool.submit(suspend, "target", SUSPENDED)
+            tie.lost(began)
+            said = [row for row in kernlog.since(tie.mark) if "ping timeout" in row]
+            check(said, "the connection was lost, and not by a ping")
+            job.result()
+            tie.back("the end of the pause")
+        disk.fio_verify(tie.path, **KEPT, verify_only=1)
+
+
+if __name__ == "__main__":
+    sys.exit(program.main(__doc__, env=Peers))
