@@ -22,7 +22,7 @@ LENGTHS = {f"{n}_bytes": Row(f"read len={n}", violation("too_short"))
     "589_bytes": Row("read len=589", TOO_LONG),
     "8000_bytes": Row("read len=8000", TOO_LONG),
     "1_mebibyte": Row("read len=1048576", TOO_LONG),
-    "the_most_that_is_allowed": Row("read data=512:00", end=LIVES, good=True),
+    "the_most_that_is_allowed": Row("read data={most}:00", end=LIVES, good=True),
 }
 
 
@@ -76,7 +76,7 @@ SENSE = {
     "65535": Row("read sense=65535:512", violation("sense_length")),
     "half_a_length": Row("read sense=0:1", violation("sense_header")),
     "exactly": Row("read sense=18:20", end=LIVES, good=False),
-    "the_most_there_can_be": Row("read sense=510:512", end=LIVES, good=False),
+    "the_most_there_can_be": Row("read sense={sense}:{most}", end=LIVES, good=False),
     "of_no_bytes": Row("read sense=0:2", end=LIVES, good=False),
     "none": Row("read bhs.3=02", end=LIVES, good=False),
 }

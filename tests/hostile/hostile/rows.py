@@ -29,6 +29,8 @@ BLOCKS = LENGTH // SECTOR
 SETTLE_SECONDS = 0.4
 # How long a command waits for its answer; less where the C driver may wait for one that never comes.
 ANSWER_SECONDS, NO_ANSWER_SECONDS = 20, 8
+# The largest data segment of a PDU that each driver takes, as it says at login; {most} in a rule.
+MOST = {"rust": 512, "c": 128}
 PATTERN = Pattern(largest=1 << 20)
 OURS = re.compile(r"\bib_iser_rs: (.*)")
 GOOD = "own 4:80000000"
@@ -187,7 +189,8 @@ def run(env: Env, row: Row) -> None:
     with scene(env, row.mode) as stage:
         told = stage.sim.mark()
         before = kernlog.mark("provoke")
-        stage.sim.order(f"rules {row.rule}")
+        most = MOST[env.driver.kind]
+        stage.sim.order(f"rules {row.rule.format(most=most, sense=most - 2)}")
         patient = row.end == LIVES or env.driver.kind == "rust"
         reply = stage.provoke(row.io, ANSWER_SECONDS if patient else NO_ANSWER_SECONDS, row.settle)
         stage.sim.wait("fired", told)
