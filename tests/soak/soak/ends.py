@@ -10,7 +10,7 @@ import sys
 import time
 
 from harness.case import LIO, TGT, check
-from harness.env import PORT, opens
+from harness.env import opens
 from harness.faults import ended_by_an_error, endless, kill_iscsid, restart_iscsid
 from lab.guest import disk, initiator
 from lab.guest.system import read, wait_for, write
@@ -27,14 +27,6 @@ def target_disabled(rig: Rig, seconds: float) -> None:
     write(rig.tcm().tpg / "enable", 0)
     time.sleep(seconds)
     write(rig.tcm().tpg / "enable", 1)
-
-
-@fault(LIO, seconds=(0.5, 6.0))
-def portal_removed(rig: Rig, seconds: float) -> None:
-    """The target listens no more at the address in use."""
-    rig.tcm().remove_portal(rig.wire.target.ipv4, PORT)
-    time.sleep(seconds)
-    rig.tcm().add_portal(rig.wire.target.ipv4, PORT)
 
 
 @fault(TGT, seconds=(0.2, 6.0))

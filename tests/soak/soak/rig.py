@@ -140,6 +140,7 @@ class Rig:
         # Without a disk they end by an error; they hold it until then.
         for load in self.loads:
             load.stop(60 * SLOWNESS)
+        run("umount", MOUNT, check=False)
         self.env.expect_gone(leftover.of_sessions)
 
     # After a fault
