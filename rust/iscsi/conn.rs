@@ -360,7 +360,7 @@ impl<T: Transport> ConnRef<T> {
         if ret == 0 {
             return Ok(());
         }
-        ConnError::check(ret)
+        Err(ConnError::from_code(ret))
     }
 
     /// Tells libiscsi that the connection failed. Process or softirq, no lock held.

@@ -25,12 +25,13 @@ macro_rules! errors {
                 pub const $name: Self = Self(bindings::$value);
             )*
 
-            /// Turns what libiscsi returned into a result.
-            pub(crate) fn check(value: c_int) -> Result<(), Self> {
+            /// What libiscsi means by a number that it returned, which is not zero.
+            #[cold]
+            #[inline(never)]
+            pub(crate) fn from_code(value: c_int) -> Self {
                 match value as bindings::iscsi_err {
-                    0 => Ok(()),
-                    $(bindings::$value => Err(Self::$name),)*
-                    _ => Err(Self::CONN_FAILED),
+                    $(bindings::$value => Self::$name,)*
+                    _ => Self::CONN_FAILED,
                 }
             }
 

@@ -108,6 +108,21 @@ impl Command<'_> {
         }
     }
 
+    /// The same command, in another place. What is handed to a function that is not inlined has
+    /// to be in memory; handing this over instead leaves the original in registers.
+    #[inline(always)]
+    pub fn elsewhere(self) -> Self {
+        // INVARIANT: That of `self`, which is gone.
+        Self {
+            task: self.task,
+            direction: self.direction,
+            data_len: self.data_len,
+            segments: self.segments,
+            referenced: self.referenced,
+            _locked: PhantomData,
+        }
+    }
+
     /// Returns the index of the task, which the Initiator Task Tag contains.
     #[inline]
     pub fn itt_index(&self) -> u32 {
@@ -177,6 +192,7 @@ impl Command<'_> {
 
     /// Tells libiscsi that the connection failed, as soon as the callback that this was passed to
     /// has returned. More than one call does no harm.
+    #[inline(always)]
     pub fn fail_connection(&self) {
         // SAFETY: By the type invariant the lock is held; libiscsi calls with what is bound
         // only, and the task's connection is valid.

@@ -22,7 +22,7 @@ use crate::{
     failure::Failure,
     mr::Region,
     qp::Qp,
-    recv::Receives,
+    recv::{Receives, RecvBuffer},
     response::Violation,
     send::Sender,
     send_queue::{self, SqProducer},
@@ -70,14 +70,19 @@ pub trait ChannelOps: Send + Sync + Sized + 'static {
 pub struct Received<'a, C: ChannelOps> {
     /// Its bytes.
     pub data: &'a [u8],
-    /// It arrived in a large buffer.
-    pub large: bool,
+    pub(crate) buffer: &'a RecvBuffer,
     /// The remote key that the peer invalidated with it.
     pub(crate) invalidated: Option<u32>,
     pub(crate) channel: &'a Channel<C>,
 }
 
 impl<C: ChannelOps> Received<'_, C> {
+    /// Whether it arrived in a large buffer.
+    #[inline]
+    pub fn is_large(&self) -> bool {
+        self.buffer.is_large()
+    }
+
     /// The remote key that the peer invalidated with the message.
     #[inline]
     pub fn invalidated(&self) -> Option<u32> {
@@ -375,12 +380,18 @@ impl<C: ChannelOps> Channel<C> {
 
     /// Lets go of what a command owned.
     #[inline(always)]
-    pub(crate) fn release(&self, mut owned: Owned<C>, ok: bool) {
-        let token = owned.token.take();
-        drop(owned);
-        if let Some(token) = token {
-            C::sent(self, token, ok);
+    pub(crate) fn release(&self, owned: Owned<C>, ok: bool) {
+        match owned {
+            Owned::Nothing => {}
+            Owned::Memory(memory) => drop(memory),
+            Owned::Token(token) => self.give_back(token, ok),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn give_back(&self, token: C::Token, ok: bool) {
+        C::sent(self, token, ok);
     }
 
     /// Posts the invalidation of a slot's key. Room for it is set aside.

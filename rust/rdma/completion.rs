@@ -232,7 +232,7 @@ pub(crate) unsafe extern "C" fn receive_done<C: ChannelOps>(
             // SAFETY: The receive has completed, and the slice ends with this
             // block, before the buffer is idle.
             data: unsafe { buffer.bytes(dev, len) },
-            large: buffer.is_large(),
+            buffer,
             invalidated,
             channel,
         };

@@ -214,11 +214,14 @@ unsafe fn map_sg(
 /// `sgl` has `nents` entries, mapped for `dev` in direction `dir` to `mapped > 0`
 /// segments. Whoever holds the mapping also holds the list's owner and drops the
 /// mapping first; `dev` outlives both.
+//
+// An error, which a `Result` keeps in the same place, overlaps with nothing but the first field.
+#[repr(C)]
 pub(crate) struct SgMapping {
+    mapped: i32,
+    nents: i32,
     dev: *mut bindings::ib_device,
     sgl: *mut bindings::scatterlist,
-    nents: i32,
-    mapped: i32,
     dir: Direction,
 }
 

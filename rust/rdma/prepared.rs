@@ -10,7 +10,7 @@ use crate::{
     mr::{Access, Region},
     send::{RemoteBuffer, SendError, Sending, SGES},
     send_queue::Chain,
-    slot::{Memory, Requests, Slot},
+    slot::{Memory, Owned, Requests, Slot},
 };
 use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
@@ -68,28 +68,30 @@ impl<C: ChannelOps> Prepared<'_, C> {
     fn mapping(&self) -> Result<&SgMapping> {
         // SAFETY: By the type invariant the slot is claimed and not published; what `map`
         // and `token` have borrowed is gone.
-        let owned = unsafe { self.slot.0.owned() };
-        Ok(&owned.memory.as_ref().ok_or(EINVAL)?.mapping)
+        match unsafe { self.slot.0.owned() } {
+            Owned::Memory(memory) => Ok(&memory.mapping),
+            _ => Err(EINVAL),
+        }
     }
 
-    /// Maps the memory of `owner` for the device, and takes the owner. Once.
+    /// Maps the memory of `owner` for the device, and takes the owner. Once, and not beside a
+    /// token.
     #[inline(always)]
     pub fn map(&mut self, owner: C::Owner, direction: Direction) -> Result {
-        if core::mem::replace(&mut self.mapped, true) {
+        if self.has_token || core::mem::replace(&mut self.mapped, true) {
             return Err(EINVAL);
         }
         // SAFETY: The queue pair keeps its device. The mapping is dropped before the
         // owner in `Memory`, which the slot keeps until the device is done.
         let mapping = unsafe { SgMapping::new(self.channel.qp.device(), &owner, direction) };
         let mapping = mapping.ok_or(ENOMEM)?;
+        let owned = Owned::Memory(Memory {
+            mapping,
+            _owner: owner,
+        });
         // SAFETY: By the type invariant the slot is claimed and not published, and nothing
         // else is borrowed of what it owns: nothing, which needs no dropping.
-        unsafe {
-            (&raw mut self.slot.0.owned().memory).write(Some(Memory {
-                mapping,
-                _owner: owner,
-            }))
-        };
+        unsafe { core::ptr::write(self.slot.0.owned(), owned) };
         Ok(())
     }
 
@@ -200,13 +202,16 @@ impl<C: ChannelOps> Prepared<'_, C> {
     }
 
     /// Has `token` given back when the send has completed. For messages without a
-    /// response.
-    pub fn token(&mut self, token: C::Token) {
+    /// response, which have no memory of the upper layer's. Once.
+    pub fn token(&mut self, token: C::Token) -> Result {
+        if self.mapped || core::mem::replace(&mut self.has_token, true) {
+            return Err(EINVAL);
+        }
         // SAFETY: By the type invariant the slot is claimed and not published, and nothing
         // else is borrowed of what it owns.
-        unsafe { self.slot.0.owned() }.token = Some(token);
-        self.has_token = true;
+        unsafe { *self.slot.0.owned() = Owned::Token(token) };
         self.guarded = true;
+        Ok(())
     }
 
     /// Adds a follow-up send: `len` bytes of the registered memory from `offset`.

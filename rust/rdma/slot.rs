@@ -90,19 +90,14 @@ pub(crate) struct Memory<C: ChannelOps> {
 }
 
 /// What the posted work requests of a command own.
-pub(crate) struct Owned<C: ChannelOps> {
-    pub(crate) memory: Option<Memory<C>>,
-    pub(crate) token: Option<C::Token>,
-}
-
-impl<C: ChannelOps> Owned<C> {
-    #[inline]
-    pub(crate) const fn none() -> Self {
-        Self {
-            memory: None,
-            token: None,
-        }
-    }
+#[repr(u8)]
+pub(crate) enum Owned<C: ChannelOps> {
+    /// Nothing: none of it is the upper layer's.
+    Nothing,
+    /// What the payload or the region is in.
+    Memory(Memory<C>),
+    /// Of a message without a response.
+    Token(C::Token),
 }
 
 impl<C: ChannelOps> Slot<C> {
@@ -142,7 +137,7 @@ impl<C: ChannelOps> Slot<C> {
             data_outs: AtomicU32::new(0),
             requests: UnsafeCell::new(requests),
             region: UnsafeCell::new(region),
-            owned: UnsafeCell::new(Owned::none()),
+            owned: UnsafeCell::new(Owned::Nothing),
         }
     }
 
@@ -309,7 +304,7 @@ impl<C: ChannelOps> Slot<C> {
     #[inline(always)]
     pub(crate) unsafe fn take_owned(&self) -> Owned<C> {
         // SAFETY: By the contract.
-        unsafe { core::mem::replace(&mut *self.owned.get(), Owned::none()) }
+        unsafe { core::mem::replace(&mut *self.owned.get(), Owned::Nothing) }
     }
 
     /// The slot that `cqe` is the send entry of.

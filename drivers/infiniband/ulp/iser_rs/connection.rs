@@ -140,8 +140,8 @@ impl Connection {
                 fill(prepared.header(), command.bhs(), None, None)?;
                 self.post(prepared, || command.fail_connection())
             }
-            Direction::Write => self.send_write(sender, index, tag, command),
-            Direction::None => self.send_no_data(sender, index, tag, command),
+            Direction::Write => self.send_write(sender, index, tag, command.elsewhere()),
+            Direction::None => self.send_no_data(sender, index, tag, command.elsewhere()),
         }
     }
 
@@ -232,7 +232,7 @@ impl Connection {
             prepared.control_payload(data)?;
         }
         if let Some(unanswered) = task.unanswered() {
-            prepared.token(Token(unanswered));
+            prepared.token(Token(unanswered))?;
         }
         self.post(prepared, || task.fail_connection())?;
         tx.full_feature |= final_login && !task.is_discovery();

@@ -74,7 +74,7 @@ impl Receiver {
             }));
         }
         if pdu.opcode != Opcode::ScsiResponse {
-            return self.process_other(pdu.opcode, pdu.bhs, pdu.data, message.large);
+            return self.process_other(pdu.opcode, pdu.bhs, pdu.data, message.is_large());
         }
         // Aligned in every buffer: 28 bytes of iSER header come before.
         match Bhs::from_bytes(pdu.bhs) {
