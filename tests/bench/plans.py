@@ -53,7 +53,7 @@ def counted(quick: bool, drivers: Sequence[str]) -> Plan:
 def limit() -> Plan:
     """As little as tells whether our module has become more expensive."""
     return machine([{"name": "main", "driver": "rust", "patterns": both(4 * KIB, 16, 1000),
-                     "rounds": 1}])
+                     "rounds": 3}])
 
 
 def scale(quick: bool, drivers: Sequence[str]) -> dict[str, Plan]:
