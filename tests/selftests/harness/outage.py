@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.case import Skip, check
 from harness.env import PORT, Env
 from lab.guest import disk, initiator, net
 from lab.guest.initiator import Session
-from lab.guest.system import run, wait_for
+from lab.guest.system import read, run, wait_for
 from lab.guest.wire import Wire, lacking
 from lab.report import LabError
 
@@ -24,6 +25,7 @@ NOTICED_SECONDS = 5
 REPLACEMENT = "node.session.timeo.replacement_timeout"
 # iscsid waits so long for a login before it tries once more.
 BACK_SECONDS = 45
+QUIET_SECONDS = 1
 
 
 @dataclass
@@ -33,6 +35,16 @@ class Line:
     wire: Wire
     session: Session
     path: str
+
+    def quiet(self) -> None:
+        """Nobody sends commands any more: who looks at a new disk has seen what he wanted."""
+        sent = Path("/sys/block", Path(self.path).name, "device/iorequest_cnt")
+
+        def same() -> bool:
+            before = read(sent)
+            time.sleep(QUIET_SECONDS)
+            return read(sent) == before
+        wait_for("a second without a command", same, BACK_SECONDS)
 
     def lost(self, limit: float = 2 * NOTICED_SECONDS) -> float:
         """Wait until the loss of the connection is noticed; return when that was."""
