@@ -22,7 +22,7 @@ from lab.guest import detectors, disk, initiator, kernlog, lio, net, tgt
 from lab.guest.driver import Driver
 from lab.guest.initiator import Node, Session
 from lab.guest.lio import Chap
-from lab.guest.system import loaded, run, wait_for
+from lab.guest.system import SLOWNESS, loaded, run, wait_for
 from lab.report import LabError
 
 PORT = 3260
@@ -264,8 +264,8 @@ class Env:
         initiator.forget(node)
 
     def login(self, node: Node, values: Mapping[str, object] | None = None, chap: Chap | None = None) -> Session:
-        """Log in; again if the target has spoiled it, as they do at times."""
-        for _ in range(2):
+        """Log in; again if the target has spoiled it, as they do at times, the more often the slower all is."""
+        for _ in range(round(2 * SLOWNESS)):
             self._watch = Watch(self._target)
             try:
                 return initiator.login(node, values, chap)

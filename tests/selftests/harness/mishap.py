@@ -11,6 +11,8 @@ import os
 
 from lab.guest import tgt
 from lab.guest.initiator import ISCSID_LOG
+from lab.guest.system import wait_for
+from lab.report import LabError
 
 TGT_LOG = "/run/iser/tgtd.log"
 TGT_TOO_EARLY = "non-login pdu during login phase"
@@ -50,7 +52,7 @@ class Watch:
     def spoiled(self, chap: bool) -> bool:
         """Whether the target has spoiled the login; says how, and mends what it can."""
         if isinstance(self.target, tgt.Target):
-            if chap and not self.target.alive():
+            if chap and _ends(self.target):
                 print("# tgtd has crashed in the login: once more, with a new one", flush=True)
                 self.target.down()
                 self.target.up()
@@ -60,3 +62,12 @@ class Watch:
             print("# LIO has answered without its text: once more", flush=True)
             return True
         return False
+
+
+def _ends(target: tgt.Target) -> bool:
+    """Whether tgtd has crashed. iscsiadm may know before its process is gone."""
+    try:
+        wait_for("the end of tgtd", lambda: not target.alive(), 1)
+    except LabError:
+        return False
+    return True
