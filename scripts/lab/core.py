@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from lab import accel, apt, config, debugkernel, kernel, qemu, vm
+from lab import accel, apt, config, debugkernel, kernel, qemu, tsc, vm
 from lab.cache import Cache
 from lab.report import LabError, Reporter
 from lab.roots import Roots
@@ -80,7 +80,8 @@ class Lab:
             kwargs.setdefault("memory", debugkernel.MEMORY_MIB)
             kwargs["append"] = (*debugkernel.APPEND, *kwargs.get("append", ()))  # type: ignore[misc]
         made = qemu.Machine(kernel=k.image, initramfs=k.initramfs, modules=k.modules,
-                            root=self.roots.guest_image(), source=config.checkout(), out=out)
+                            root=self.roots.guest_image(), source=config.checkout(), out=out,
+                            tsc_khz=tsc.host_khz())
         return replace(made, **kwargs)  # type: ignore[arg-type]
 
     def accel(self) -> str:

@@ -42,6 +42,7 @@ class Machine:
     interactive: bool = False
     link: Link | None = None
     disk: Path | None = None     # an image that the machine may write to
+    tsc_khz: int | None = None   # of the host, see lab.tsc
     append: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
 
@@ -78,6 +79,8 @@ def kernel_arguments(machine: Machine) -> str:
              "random.trust_cpu=on", "no_timer_check", "tsc=reliable", "printk.time=1",
              "mitigations=off", f"iser.src={machine.source}", f"iser.out={machine.out}",
              *machine.append]
+    if machine.accel == "tcg" and machine.tsc_khz:
+        words.append(f"tsc_early_khz={machine.tsc_khz}")
     return " ".join(words)
 
 

@@ -44,6 +44,13 @@ class QemuTest(unittest.TestCase):
         with self.assertRaises(LabError):
             qemu.accel_args("hvf", 2)
 
+    def test_time_stamp_counter(self) -> None:
+        """Under emulation the host's counter shows through; under icount there is another."""
+        for accel, told in (("tcg", True), ("kvm", False), ("icount", False)):
+            words = qemu.kernel_arguments(replace(MACHINE, accel=accel, tsc_khz=2596121)).split()
+            self.assertEqual("tsc_early_khz=2596121" in words, told, accel)
+        self.assertNotIn("tsc_early_khz", qemu.kernel_arguments(MACHINE))
+
 
 class ModuleTest(unittest.TestCase):
     """Dependencies of modules."""
