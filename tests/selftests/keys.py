@@ -29,23 +29,22 @@ def dead_after_each(env: Env) -> None:
     One command at a time: as many invalidations as registrations, and none of
     the latter last.
     """
-    with env.session() as session, sgio.Device(session.disks()[0]) as device:
+    with Probes(*FUNCTIONS) as probes, env.session() as session, sgio.Device(session.disks()[0]) as device:
         device.settle()
-        with Probes(*FUNCTIONS) as probes:
-            for turn in range(12):
-                size = SIZES[turn % len(SIZES)]
-                cdb = (sgio.read10, sgio.write10)[turn // len(SIZES) % 2](0, size // SECTOR)
-                probes.forget()
-                if cdb[0] == sgio.read10(0, 1)[0]:
-                    reply, _ = device.read(cdb, size)
-                else:
-                    reply = device.write(cdb, bytes(size))
-                calls = probes.order()
-                what = f"command {turn}, {size} bytes"
-                check(reply.good, f"{what}: {reply}")
-                equal(f"{what}: regions invalidated", calls.count(INVALIDATE), calls.count(REGISTER))
-                check(not calls or calls[-1] == INVALIDATE,
-                      f"{what}: the last region stays registered: {calls}")
+        for turn in range(12):
+            size = SIZES[turn % len(SIZES)]
+            cdb = (sgio.read10, sgio.write10)[turn // len(SIZES) % 2](0, size // SECTOR)
+            probes.forget()
+            if cdb[0] == sgio.read10(0, 1)[0]:
+                reply, _ = device.read(cdb, size)
+            else:
+                reply = device.write(cdb, bytes(size))
+            calls = probes.order()
+            what = f"command {turn}, {size} bytes"
+            check(reply.good, f"{what}: {reply}")
+            equal(f"{what}: regions invalidated", calls.count(INVALIDATE), calls.count(REGISTER))
+            check(not calls or calls[-1] == INVALIDATE,
+                  f"{what}: the last region stays registered: {calls}")
 
 
 @case(LIO, limit=90)
@@ -63,12 +62,12 @@ def dead_without_remote_invalidation(env: Env) -> None:
 @case(BOTH)
 def reads_are_registered(env: Env) -> None:
     """A read's memory is registered: the target gets a key for it and nothing more."""
-    with env.session() as session, sgio.Device(session.disks()[0]) as device:
+    with Probes(*FUNCTIONS) as probes, env.session() as session, sgio.Device(session.disks()[0]) as device:
         device.settle()
-        with Probes(*FUNCTIONS) as probes:
-            for _ in range(10):
-                check(device.read(sgio.read10(0, 8), 4096)[0].good, "read failed")
-            equal("regions registered for ten reads", probes.count(REGISTER), 10)
+        before = probes.counts()
+        for _ in range(10):
+            check(device.read(sgio.read10(0, 8), 4096)[0].good, "read failed")
+        equal("regions registered for ten reads", probes.since(before)[REGISTER], 10)
 
 
 if __name__ == "__main__":

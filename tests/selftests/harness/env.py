@@ -32,6 +32,9 @@ SETTLE_SECONDS = 15
 # A login that cannot succeed shall say so soon: no retries.
 ONE_TRY: Mapping[str, object] = {"node.session.initial_login_retry_max": 1,
                                  "node.conn[0].timeo.login_timeout": 5}
+# Where all is slow, so are answers to pings: KASAN checks each byte of the megabytes before them.
+PINGS: Mapping[str, object] = {} if SLOWNESS == 1 else {
+    "node.conn[0].timeo.noop_out_timeout": round(5 * SLOWNESS)}
 # LIO notices only after 15 s that a login was given up, and does nothing else meanwhile.
 AFTER_A_REFUSAL: Mapping[str, object] = {"node.conn[0].timeo.login_timeout": 40}
 
@@ -265,6 +268,7 @@ class Env:
 
     def login(self, node: Node, values: Mapping[str, object] | None = None, chap: Chap | None = None) -> Session:
         """Log in; again if the target has spoiled it, as they do at times, the more often the slower all is."""
+        values = {**PINGS, **(values or {})}
         for _ in range(round(2 * SLOWNESS)):
             self._watch = Watch(self._target)
             try:
@@ -273,7 +277,7 @@ class Env:
                 if not self._watch.spoiled(bool(chap)):
                     raise
                 run("iscsiadm", *initiator.of(node), "--logout", check=False)
-                values = {**(values or {}), **AFTER_A_REFUSAL}
+                values = {**values, **AFTER_A_REFUSAL}
         self._watch = Watch(self._target)
         return initiator.login(node, values, chap)
 
