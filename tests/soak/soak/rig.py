@@ -20,7 +20,7 @@ from pathlib import Path
 from harness import kernlog as judge
 from harness import leftover, slow
 from harness.case import Failure, check
-from harness.env import PORT, Env, opens
+from harness.env import PORT, RETAIN_SECONDS, Env, opens
 from harness.outage import REPLACEMENT
 from lab.guest import disk, initiator, kernlog, lio, tgt
 from lab.guest.initiator import Session
@@ -40,9 +40,6 @@ REPLACEMENT_SECONDS = 300        # errors reach the load after that, and no faul
 BACK_SECONDS = 90                # logins that a target has spoiled are tried again
 STALLED_SECONDS = 20             # after that a look at rxe
 ON_SECONDS = 60
-# LIO's timer for lost sessions takes a lock in softirq that it takes elsewhere with softirqs on:
-# lockdep reports that once and is off from then on. So the timer never fires.
-RETAIN_SECONDS = 3600
 
 
 def scaled(seconds: float) -> int:
