@@ -10,6 +10,7 @@ use crate::task::TaskData;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
+use kernel::ffi::c_int;
 
 /// The Initiator Task Tag of a PDU to which no response is expected.
 const RESERVED_TAG: [u8; 4] = [0xff; 4];
@@ -149,11 +150,12 @@ impl Unanswered {
         // SAFETY: By the type invariant the session stays while our reference does, and under
         // the lock for which it is put; it is freed by a thread that took the lock after us. The
         // reference of libiscsi is still there if nothing completed the task, which would happen
-        // under the lock too and change the state.
+        // under the lock too and change the state, as we do.
         unsafe {
             let session = NonNull::new_unchecked((*(*task).conn).session);
             let _back = BackBh::lock(session);
             if (*task).state as u32 == bindings::ISCSI_TASK_RUNNING {
+                (*task).state = bindings::ISCSI_TASK_COMPLETED as c_int;
                 bindings::__iscsi_put_task(task);
             }
             bindings::__iscsi_put_task(task);

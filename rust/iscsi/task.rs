@@ -367,6 +367,21 @@ pub(crate) fn is_completed(state: c_int) -> bool {
     )
 }
 
+/// Returns whether a task is as libiscsi passed it to the driver: running, and referred to by
+/// libiscsi only.
+///
+/// # Safety
+///
+/// `task` must be a task of a session whose `back_lock` is held.
+pub(crate) unsafe fn is_untouched(task: NonNull<bindings::iscsi_task>) -> bool {
+    let task = task.as_ptr();
+    // SAFETY: As for `is_free`.
+    unsafe {
+        (*task).state as u32 == bindings::ISCSI_TASK_RUNNING
+            && addr_of!((*task).refcount.refs.counter).read_volatile() == 1
+    }
+}
+
 /// Returns whether nothing and nobody uses a task.
 ///
 /// # Safety

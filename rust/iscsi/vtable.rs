@@ -6,12 +6,15 @@
 //! pointers and results and leaves the rest to other modules. SCSI error handling is in `eh`.
 
 use crate::bindings::{self, NoIo};
-use crate::conn::ConnData;
+use crate::conn::{session_of, ConnData};
 use crate::control::{self, Control};
 use crate::eh;
+use crate::failing::fail_soon;
+use crate::lock::Back;
 use crate::registration::Registration;
 use crate::session;
 use crate::stats::Stats;
+use crate::task::is_untouched;
 use crate::{Command, HostParam, MgmtTask, Param, SocketAddr, Transport};
 use core::ptr::{self, NonNull};
 use kernel::ffi::{c_char, c_int, c_uint};
@@ -390,13 +393,47 @@ unsafe extern "C" fn xmit_task<T: Transport>(task: *mut bindings::iscsi_task) ->
     // SAFETY: The task is valid, and its command does not change under the lock before it is
     // sent.
     let is_command = unsafe { !(*task.as_ptr()).sc.is_null() };
-    errno(if is_command {
+    let result = if is_command {
         // SAFETY: The task has a command that is not sent; the lock is held during the call.
         T::xmit_command(conn, tx, unsafe { Command::new(task) })
     } else {
         // SAFETY: The task has no command; the lock is held during the call.
         T::xmit_mgmt(conn, tx, &mut unsafe { MgmtTask::new(task) })
-    })
+    };
+    match result {
+        Ok(()) => 0,
+        // SAFETY: The lock is held, and what is bound was just used.
+        Err(error) => unsafe { not_sent(task, error) },
+    }
+}
+
+/// Returns what libiscsi is told of a task that the driver has not sent.
+///
+/// It takes the task back then, and gives its memory to somebody else. So if somebody has
+/// completed it (a target that makes up a response before it has the command), or still refers to
+/// it, the task counts as sent, and the connection is failed.
+///
+/// # Safety
+///
+/// `task` must have been passed to `xmit_task`, whose lock is held, on a connection with
+/// something bound.
+#[cold]
+unsafe fn not_sent(task: NonNull<bindings::iscsi_task>, error: Error) -> c_int {
+    // SAFETY: libiscsi set the connection when it prepared the task, and by the requirements
+    // nobody has prepared it again since.
+    let conn = unsafe { NonNull::new_unchecked((*task.as_ptr()).conn) };
+    let untouched = {
+        // SAFETY: The session of a valid connection; softirqs are disabled by `frwd_lock`.
+        let _back = unsafe { Back::lock(session_of(conn)) };
+        // SAFETY: The lock is held.
+        unsafe { is_untouched(task) }
+    };
+    if untouched {
+        return error.to_errno();
+    }
+    // SAFETY: By the safety requirements.
+    unsafe { fail_soon(conn) };
+    0
 }
 
 /// A task becomes free. From whoever puts its last reference; under `back_lock`, at times under
