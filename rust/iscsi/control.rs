@@ -137,15 +137,23 @@ impl<T: Transport> Control<T> {
         // SAFETY: The connection is valid and of this transport, and `begin` found nothing
         // bound; binds are serialised.
         unsafe { ConnData::<T>::publish(conn, bound) };
-        // SAFETY: Session and connection are valid.
-        let ret = unsafe {
-            bindings::iscsi_conn_bind((*session).cls_session, self.cls_conn.as_ptr(), leading)
-        };
-        if ret != 0 {
-            err!("iscsi: session{sid}: bind: libiscsi refuses: {ret}\n");
+        let result = self
+            .bound()
+            .map_or(Ok(()), |conn| T::bound(&conn))
+            .and_then(|()| {
+                // SAFETY: Session and connection are valid.
+                kernel::error::to_result(unsafe {
+                    bindings::iscsi_conn_bind(
+                        (*session).cls_session,
+                        self.cls_conn.as_ptr(),
+                        leading,
+                    )
+                })
+            });
+        result.inspect_err(|err| {
+            err!("iscsi: session{sid}: bind to endpoint {handle} failed: {err:?}\n");
             self.unbind(false);
-        }
-        kernel::error::to_result(ret)
+        })
     }
 
     /// Stops what the driver bound, and forgets it.

@@ -175,6 +175,12 @@ pub trait Transport: Sized + 'static {
         limits: SessionLimits,
     ) -> Result<(Arc<Self::Conn>, Self::Tx)>;
 
+    /// What [`bind`](Self::bind) has returned can be found by [`ConnRef`] from now on. Process.
+    ///
+    /// An error says that the connection below has ended meanwhile, of which libiscsi does not
+    /// take notice before this. It is stopped then, and user space told.
+    fn bound(conn: &Self::Conn) -> Result;
+
     /// The login is complete, commands follow. Process.
     fn start(conn: &Self::Conn, params: Negotiated) -> Result;
 

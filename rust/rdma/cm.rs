@@ -107,6 +107,8 @@ pub struct Id<H: Handler> {
 struct Resources {
     raw: RawId,
     users: u32,
+    /// The device is going away, and waits for the queue pair and the identifier.
+    removed: bool,
 }
 
 impl<H: Handler> Id<H> {
@@ -123,6 +125,7 @@ impl<H: Handler> Id<H> {
                 resources <- new_mutex!(Resources {
                     raw: RawId(None),
                     users: 0,
+                    removed: false,
                 }),
                 handler <- handler,
             }? Error),
@@ -201,17 +204,27 @@ impl<H: Handler> Id<H> {
             resources.raw.0.take()
         };
         if let Some(raw) = raw {
-            // SAFETY: We took the only owner of `raw` out of its place.
-            let context = unsafe {
-                let context = (*raw.as_ptr()).context;
-                bindings::rdma_destroy_id(raw.as_ptr());
-                context
-            };
-            // SAFETY: The identifier is gone, and with it its context, whose
-            // reference this is. The caller holds another one.
-            drop(unsafe { Arc::<Self>::from_raw(context.cast_const().cast()) });
+            // SAFETY: Just taken; the caller holds a reference.
+            unsafe { Self::destroy_raw(raw) };
         }
         Ok(())
+    }
+
+    /// Destroys an identifier, and drops its reference to this object.
+    ///
+    /// # Safety
+    ///
+    /// `raw` must have been taken out of `resources`, without a queue pair, and no handler
+    /// wait for the caller, who holds a reference to the object.
+    unsafe fn destroy_raw(raw: NonNull<bindings::rdma_cm_id>) {
+        // SAFETY: By the contract the caller owns it.
+        let context = unsafe {
+            let context = (*raw.as_ptr()).context;
+            bindings::rdma_destroy_id(raw.as_ptr());
+            context
+        };
+        // SAFETY: The identifier is gone, and with it its context, whose reference this is.
+        drop(unsafe { Arc::<Self>::from_raw(context.cast_const().cast()) });
     }
 
     /// Runs `f` on the raw identifier and counts its queue pair if it succeeds.
@@ -230,12 +243,29 @@ impl<H: Handler> Id<H> {
         Ok(ret)
     }
 
-    /// Runs `f` on the raw identifier and counts one queue pair less.
+    /// Runs `f` on the raw identifier and counts one queue pair less. Sleeps.
+    ///
+    /// If the device waits, the identifier goes, too: perhaps nobody is there any more who would
+    /// destroy it.
     pub(crate) fn release(&self, f: impl FnOnce(*mut bindings::rdma_cm_id)) {
-        let mut resources = self.resources.lock();
-        if let Some(raw) = resources.raw.0 {
+        let raw = {
+            let mut resources = self.resources.lock();
+            let Some(raw) = resources.raw.0 else {
+                return;
+            };
             f(raw.as_ptr());
             resources.users = resources.users.saturating_sub(1);
+            if resources.removed && resources.users == 0 {
+                resources.raw.0.take()
+            } else {
+                None
+            }
+        };
+        if let Some(raw) = raw {
+            // SAFETY: Just taken, the queue pair is gone. The handler of the removal has nothing
+            // to do but to return, and no other one is called after it. The queue pair that is
+            // released has a reference.
+            unsafe { Self::destroy_raw(raw) };
         }
     }
 }
@@ -395,6 +425,8 @@ unsafe extern "C" fn event_callback<H: Handler>(
     }
     let gone = {
         let mut resources = id.resources.lock();
+        // From here on `release` does it.
+        resources.removed = true;
         // A concurrent `destroy` has taken it: it waits for us and does the rest.
         resources.users == 0 && resources.raw.0.take().is_some()
     };

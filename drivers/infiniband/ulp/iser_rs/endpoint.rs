@@ -210,6 +210,21 @@ impl Endpoint {
         Ok(sender)
     }
 
+    /// Whether what [`Self::bind`] has made is still in use. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTCONN` if the connection has ended.
+    pub(crate) fn still_bound(&self) -> Result {
+        let inner = self.inner.lock();
+        let open = |bound: &Bound| !bound.channel.is_closing();
+        if inner.machine.state() == ConnState::Bound && inner.bound.as_ref().is_some_and(open) {
+            Ok(())
+        } else {
+            Err(ENOTCONN)
+        }
+    }
+
     /// Makes buffers for `count` Data-Out PDUs. Sleeps.
     ///
     /// # Errors
@@ -255,8 +270,8 @@ impl Endpoint {
                 // With it goes the last reference to the channel.
                 drop(inner.bound.take());
             }
-            // Being bound at this very moment: iSCSI has no sender to give yet. Its
-            // login fails on the closed channel, and whoever comes then finds it.
+            // Being bound at this very moment: iSCSI has no sender to give yet. It asks
+            // when it has one, and stops what it has bound.
             None if inner.bound.is_some() => return,
             None => {}
         }

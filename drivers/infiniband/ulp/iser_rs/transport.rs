@@ -94,6 +94,10 @@ impl iscsi::Transport for Iser {
         Ok((connection, Tx::new(sender)))
     }
 
+    fn bound(conn: &Self::Conn) -> Result {
+        conn.endpoint().handler().still_bound()
+    }
+
     fn start(conn: &Self::Conn, params: Negotiated) -> Result {
         conn.start(&params)
     }
