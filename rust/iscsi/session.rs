@@ -40,6 +40,11 @@ impl Host {
             shost: NonNull::new(shost).ok_or(ENOMEM)?,
             added: false,
         };
+        let transport = reg.scsi_transport();
+        if transport.is_null() {
+            err!("iscsi: a session cannot be made before the module is loaded\n");
+            return Err(EAGAIN);
+        }
 
         // Zero would mean a default to libiscsi.
         let wanted = cmds_max.min(config.can_queue).max(1);
@@ -49,7 +54,7 @@ impl Host {
 
         // SAFETY: The host is valid and nobody else knows it.
         unsafe {
-            (*shost).transportt = reg.scsi_transport();
+            (*shost).transportt = transport;
             // As many tags as tasks: SCSI never offers a command that libiscsi has no task for,
             // and need not count the commands of the only target once more.
             (*shost).can_queue = scsi_cmds;

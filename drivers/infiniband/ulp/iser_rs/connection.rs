@@ -145,6 +145,19 @@ impl Connection {
         }
     }
 
+    /// Says why a command was not sent, unless it is a matter of time, or of a connection that has
+    /// ended. SCSI tries again, without a limit.
+    #[cold]
+    pub(crate) fn not_sent(&self, error: Error) {
+        if ![EAGAIN, EBUSY, ENOTCONN, ESHUTDOWN].contains(&error) {
+            iscsi::err!(
+                "{}: cannot send a SCSI command, it is tried again: error {}\n",
+                self.portal(),
+                error.to_errno()
+            );
+        }
+    }
+
     /// Sends a command without data.
     #[inline(never)]
     fn send_no_data(

@@ -115,7 +115,11 @@ impl Receiver {
 
     #[cold]
     fn breach(&self, breach: Breach) {
-        self.conn.count_violation();
+        // Of a good PDU libiscsi says that the connection has failed when it cannot pass it on.
+        let ours = matches!(breach, Breach::Iscsi(ConnError::CONN_FAILED));
+        if !ours {
+            self.conn.count_violation();
+        }
         if self.failed.swap(true, Relaxed) {
             return;
         }
@@ -134,6 +138,12 @@ impl Receiver {
                     v.name()
                 );
                 ConnError::PROTO
+            }
+            Breach::Iscsi(e) if ours => {
+                iscsi::err!(
+                    "{portal}: a PDU of the target could not be passed to iscsid: is it running?\n"
+                );
+                e
             }
             Breach::Iscsi(e) => {
                 iscsi::err!("{portal}: PDU of the target refused: {e}\n");

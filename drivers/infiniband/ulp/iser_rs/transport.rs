@@ -134,6 +134,7 @@ impl iscsi::Transport for Iser {
     #[inline(always)]
     fn xmit_command(conn: &Self::Conn, tx: &mut Self::Tx, cmd: Command<'_>) -> Result {
         conn.send_command(tx, cmd)
+            .inspect_err(|&e| conn.not_sent(e))
     }
 
     fn xmit_mgmt(conn: &Self::Conn, tx: &mut Self::Tx, task: &mut MgmtTask<'_>) -> Result {
