@@ -14,8 +14,6 @@ use kernel::bindings::{
 use kernel::fmt;
 use kernel::prelude::*;
 
-/// The size of what C calls `struct sockaddr_storage`.
-
 /// The address of an endpoint: IPv4 or IPv6, and a port.
 ///
 /// It is displayed as `10.0.0.1:3260`, `[2001:db8::1]:3260` or `[fe80::1%2]:3260`.

@@ -14,8 +14,9 @@ pub(crate) const ISER_HEADER_LEN: usize = 28;
 pub(crate) const BHS_LEN: usize = 48;
 /// Bytes in front of the data segment.
 pub(crate) const HEADERS_LEN: usize = ISER_HEADER_LEN + BHS_LEN;
-/// Largest data segment that a target may send in the full feature phase; it is declared as
-/// InitiatorRecvDataSegmentLength (RFC 7145, section 6.5).
+/// Largest data segment that is received in the full feature phase. iscsid declares what it is
+/// configured to (InitiatorRecvDataSegmentLength: RFC 7145, section 6.5), which may be more; what
+/// targets send then, sense data and rejected headers, is less.
 pub(crate) const RECV_DATA_SEGMENT: usize = 512;
 /// Largest data segment before that: the default MaxRecvDataSegmentLength (RFC 7143, 13.12).
 pub(crate) const LOGIN_DATA_SEGMENT: usize = 8192;
