@@ -114,12 +114,9 @@ def unload_during_recovery(env: Env) -> None:
 def sessions_at_once(env: Env) -> None:
     """Sessions to one target, all under load, each in a part of the disk that is its own."""
     node = env.node()
-    initiator.settings(node, {"node.session.nr_sessions": SESSIONS})
     began = time.monotonic()
-    initiator.iscsiadm(*initiator.of(node), "--login", timeout=240)
-    sessions = initiator.sessions()
+    sessions = env.login_at_once(node, SESSIONS, timeout=240)
     print(f"# {len(sessions)} logins: {time.monotonic() - began:.0f} s", flush=True)
-    equal("sessions", len(sessions), SESSIONS)
     paths = [s.wait_disks(timeout=90)[0] for s in sessions]
     for path in paths:
         wait_for(f"{path} can be opened", lambda p=path: opens(p), 60)

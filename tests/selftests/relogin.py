@@ -44,11 +44,8 @@ def one_after_another(env: Env) -> None:
 def ten_at_once(env: Env) -> None:
     """Ten sessions at once, over and over, with their disks."""
     node = env.node()
-    initiator.settings(node, {"node.session.nr_sessions": AT_ONCE})
     for turn in range(ROUNDS):
-        initiator.iscsiadm(*initiator.of(node), "--login", timeout=120)
-        sessions = initiator.sessions()
-        equal(f"sessions in round {turn}", len(sessions), AT_ONCE)
+        sessions = env.login_at_once(node, AT_ONCE, timeout=120)
         if turn == 0:
             path = sessions[-1].wait_disks()[0]
             wait_for(f"{path} can be opened", lambda p=path: opens(p), 30)

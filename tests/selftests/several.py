@@ -32,10 +32,7 @@ def verify_all(paths: list[str], **options: object) -> None:
 def to_one_target(env: Env) -> None:
     """Four sessions to the same target, each under load in its own part of the disk."""
     node = env.node()
-    initiator.settings(node, {"node.session.nr_sessions": SESSIONS})
-    initiator.iscsiadm(*initiator.of(node), "--login")
-    sessions = initiator.sessions()
-    equal("sessions", len(sessions), SESSIONS)
+    sessions = env.login_at_once(node, SESSIONS, timeout=90)
     equal("hosts", len({s.host for s in sessions}), SESSIONS)
     paths = [ready(s) for s in sessions]
     with concurrent.futures.ThreadPoolExecutor(SESSIONS) as pool:

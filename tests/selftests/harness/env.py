@@ -286,6 +286,21 @@ class Env:
         self._watch = Watch(self._target)
         return initiator.login(node, values, chap)
 
+    def login_at_once(self, node: Node, count: int, timeout: float) -> list[Session]:
+        """Make so many sessions by one login; by one more for those that the target has spoiled."""
+        initiator.settings(node, {**SLOW, "node.session.nr_sessions": count})
+        for _ in range(round(2 * SLOWNESS)):
+            watch = Watch(self._target)
+            try:
+                initiator.iscsiadm(*initiator.of(node), "--login", timeout=timeout)
+                break
+            except LabError:
+                if not watch.spoiled(chap=False):
+                    raise
+        sessions = initiator.sessions()
+        equal("sessions", len(sessions), count)
+        return sessions
+
     def refused(self, node: Node, values: Mapping[str, object] | None = None,
                 chap: Chap | None = None) -> str:
         """Log in where that must fail; return what iscsiadm said."""
