@@ -114,11 +114,14 @@ impl SlotState {
         remote_invalidated: Option<u32>,
         rkey: u32,
     ) -> Result<Action, Violation> {
-        if self.0 & (POSTED | RESPONSE) != POSTED {
+        if self.0 & (POSTED | RESPONSE | RELEASED) != POSTED {
             return Err(if self.0 & RESPONSE != 0 {
                 Violation::DuplicateResponse
-            } else {
+            } else if self.0 & POSTED == 0 {
                 Violation::ResponseUnsent
+            } else {
+                // It was given up: its task may be another command's by now.
+                Violation::UnknownCommand
             });
         }
         if let Some(key) = remote_invalidated {
@@ -178,7 +181,7 @@ impl SlotState {
 
     /// Reports that error handling wants the memory back without a response.
     ///
-    /// The response may still come; it does no harm then.
+    /// The response may still come until the memory is released.
     #[inline]
     pub(crate) fn on_abort(&mut self) -> Action {
         self.0 |= ABORTED;
@@ -354,7 +357,7 @@ mod tests {
                     (Invalidated, Release),
                 ],
             ),
-            // An abort without a response, and with one that crosses or follows it.
+            // An abort without a response, and with one that crosses it.
             (
                 true,
                 0,
@@ -362,7 +365,7 @@ mod tests {
                     (Abort, LocalInvalidate),
                     (Abort, Wait),
                     (Invalidated, Release),
-                    (Response(None), Nothing),
+                    (Drained, Nothing),
                 ],
             ),
             (
@@ -412,8 +415,12 @@ mod tests {
         assert!(not_negotiated.posted(true, 1).is_ok());
         let mut answered = with_key;
         assert_eq!(answered.on_response(None, OWN), Ok(Action::Wait));
+        let mut given_up = fresh;
+        assert!(given_up.posted(false, 0).is_ok());
+        assert_eq!(given_up.on_abort(), Action::Release);
 
         let table = [
+            (given_up, None, Violation::UnknownCommand),
             (fresh, None, Violation::ResponseUnsent),
             (answered, None, Violation::DuplicateResponse),
             (answered, Some(OWN), Violation::DuplicateResponse),

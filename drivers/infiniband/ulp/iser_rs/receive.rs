@@ -137,7 +137,10 @@ impl Receiver {
                     "{portal}: protocol violation by the target ({}): {v}\n",
                     v.name()
                 );
-                ConnError::PROTO
+                match v {
+                    rdma::Violation::UnknownCommand => ConnError::BAD_ITT,
+                    _ => ConnError::PROTO,
+                }
             }
             Breach::Iscsi(e) if ours => {
                 iscsi::err!(

@@ -104,6 +104,9 @@ impl Model {
                 if !self.posted {
                     return Err("response_unsent");
                 }
+                if self.releases > 0 {
+                    return Err("unknown_command");
+                }
                 match invalidated {
                     Some(_) if !self.negotiated => return Err("invalidation_not_negotiated"),
                     Some(_) if self.key == Key::None => return Err("invalidation_without_key"),
