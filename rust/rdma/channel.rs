@@ -184,8 +184,8 @@ pub struct Channel<C: ChannelOps> {
     pub(crate) control: Buffer,
     _headers: Pool,
     closing: AtomicBool,
-    /// Drains, one at a time.
-    drain: Pin<KBox<Mutex<()>>>,
+    /// Drains, one at a time; whether the last one is over.
+    drained: Pin<KBox<Mutex<bool>>>,
     // Last: the queue pair goes after everything that lives in its domain.
     pub(crate) qp: Qp<C::Cm>,
 }
@@ -254,7 +254,7 @@ impl<C: ChannelOps> Channel<C> {
             );
             slots.push(slot, GFP_KERNEL)?;
         }
-        let drain = KBox::pin_init(new_mutex!(()), GFP_KERNEL)?;
+        let drained = KBox::pin_init(new_mutex!(false), GFP_KERNEL)?;
         let (raw_qp, lkey) = (qp.raw(), qp.local_dma_lkey());
         let mut channel = UniqueArc::new(
             Self {
@@ -272,7 +272,7 @@ impl<C: ChannelOps> Channel<C> {
                 control,
                 _headers: headers,
                 closing: AtomicBool::new(false),
-                drain,
+                drained,
                 qp,
             },
             GFP_KERNEL,
@@ -435,8 +435,11 @@ impl<C: ChannelOps> Channel<C> {
     /// Moves the queue pair to its error state, and waits until what was received before is
     /// handled. Sleeps.
     pub fn drain(&self) {
-        let _one = self.drain.lock();
-        self.qp.drain();
+        let over = self.drained.lock();
+        // Nobody would poll the markers.
+        if !*over {
+            self.qp.drain();
+        }
     }
 
     /// Whether the channel is closed.
@@ -454,8 +457,12 @@ impl<C: ChannelOps> Channel<C> {
         // A callback that was running when the first drain began may have posted
         // behind its markers. None posts any more now, so these are the last.
         self.qp.sends().quiesce();
-        self.drain();
-        self.qp.sends().stop();
+        {
+            let mut over = self.drained.lock();
+            self.qp.drain();
+            self.qp.sends().stop();
+            *over = true;
+        }
         for slot in &self.slots {
             let _ = slot.update(SlotState::on_drained);
             // SAFETY: Drained, and the sender posts nothing any more.

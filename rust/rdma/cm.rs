@@ -154,8 +154,8 @@ impl<H: Handler> Id<H> {
         // INVARIANT: Valid, with our context and its reference.
         id.resources.lock().raw = RawId(Some(raw));
 
-        // SAFETY: `raw` is valid: nobody else can destroy it before this
-        // function has returned the object. The address is copied.
+        // SAFETY: `raw` is valid. A handler could destroy it as soon as the request is queued,
+        // which is the last that the function does with it. The address is copied.
         let ret = unsafe {
             bindings::rdma_resolve_addr(
                 raw.as_ptr(),

@@ -16,8 +16,8 @@ const KEY_MASK: u32 = 0xff;
 ///
 /// # Invariants
 ///
-/// `raw` is a region that this object owns. It is not registered when dropped
-/// (its queue pair is gone by then).
+/// `raw` is a region that this object owns. When dropped it cannot be reached any more: its
+/// queue pair is drained by then, or gone.
 pub(crate) struct Region {
     raw: *mut bindings::ib_mr,
 }

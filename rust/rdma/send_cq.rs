@@ -43,8 +43,8 @@ struct Shared {
     poll: Opaque<bindings::irq_poll>,
     raw: *mut bindings::ib_cq,
     account: SqShared,
-    /// Runs of `poll_now`. There may be two: one may still be arming the queue, after its
-    /// `irq_poll_complete()`, while another polls.
+    /// Runs of `poll_now`. There may be more than one: some may still be arming the queue, after
+    /// their `irq_poll_complete()`, while another polls.
     polling: AtomicU32,
     stopped: AtomicBool,
 }
