@@ -43,6 +43,19 @@ def parse_trace(text: str, names: Sequence[str]) -> list[str]:
     return found
 
 
+def define(text: str) -> None:
+    """Make a kprobe event, or remove one. The file cannot be sought in, as Python does to append."""
+    path = TRACING / "kprobe_events"
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+        try:
+            os.write(fd, text.encode() + b"\n")
+        finally:
+            os.close(fd)
+    except OSError as exc:
+        raise LabError(f"writing {text!r} to {path}: {exc.strerror}") from exc
+
+
 class Probes:
     """Counters on functions, each named `module:function` or `function`."""
 
@@ -56,7 +69,7 @@ class Probes:
         try:
             for function in self._functions:
                 name = function.rpartition(":")[2]
-                self._append(f"p:{GROUP}/{name} {function}")
+                define(f"p:{GROUP}/{name} {function}")
                 self._made.append(name)
                 write(TRACING / "events" / GROUP / name / "enable", 1)
         except LabError as exc:
@@ -68,22 +81,10 @@ class Probes:
         for name in self._made:
             try:
                 write(TRACING / "events" / GROUP / name / "enable", 0)
-                self._append(f"-:{GROUP}/{name}")
+                define(f"-:{GROUP}/{name}")
             except LabError:
                 continue
         self._made = []
-
-    @staticmethod
-    def _append(text: str) -> None:
-        path = TRACING / "kprobe_events"
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_APPEND)
-            try:
-                os.write(fd, text.encode() + b"\n")
-            finally:
-                os.close(fd)
-        except OSError as exc:
-            raise LabError(f"writing {text!r} to {path}: {exc.strerror}") from exc
 
     def counts(self) -> dict[str, int]:
         """Calls of each function since the counters were made."""

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-from harness.probe import TRACING
+from harness.probe import TRACING, define
 from lab.guest import net
 from lab.guest.system import SLOWNESS, write
 from lab.report import LabError
@@ -58,13 +57,12 @@ def record() -> None:
     try:
         if not RECORD.exists():
             for probe in PROBES:
-                with open(TRACING / "kprobe_events", "a", encoding="ascii") as events:
-                    events.write(probe + "\n")
+                define(probe)
             RECORD.mkdir()
             write(RECORD / "events" / GROUP / REFUSED / "filter", "ret != 0")
             for name in (AGAIN, REFUSED):
                 write(RECORD / "events" / GROUP / name / "enable", 1)
-        Path(RECORD / "trace").write_text("", encoding="ascii")
+        (RECORD / "trace").write_text("", encoding="ascii")
     except (OSError, LabError) as exc:
         print(f"# cannot see what rxe sends again: {exc}", flush=True)
 
