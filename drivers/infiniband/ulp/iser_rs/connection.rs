@@ -72,7 +72,7 @@ impl Connection {
 
     /// Ends the connection. Sleeps.
     pub(crate) fn terminate(&self) {
-        Endpoint::terminate(&self.endpoint, None);
+        Endpoint::terminate(&self.endpoint);
     }
 
     /// Gets ready for commands. Sleeps.

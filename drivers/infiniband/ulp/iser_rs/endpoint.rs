@@ -43,7 +43,7 @@ pub(crate) struct Endpoint {
     pub(crate) portal: SocketAddr,
     #[pin]
     pub(crate) inner: Mutex<Inner>,
-    /// Told of every change of the state.
+    /// Told of every change of the state, and when `busy` ends.
     #[pin]
     pub(crate) changed: CondVar,
 }
@@ -55,6 +55,10 @@ pub(crate) struct Inner {
     /// From bound on.
     pub(crate) bound: Option<Bound>,
     pub(crate) remote_invalidation: bool,
+    /// Somebody binds or ends the connection, without the lock: a queue pair is destroyed, and
+    /// iWARP waits then for the handlers of events, which want the lock. Who wants to do the same
+    /// waits.
+    busy: bool,
     /// After a logout: the target has its turn to hang up.
     pub(crate) farewell: Farewell,
     pub(crate) io: Option<IoSize>,
@@ -98,6 +102,7 @@ impl Endpoint {
                 qp: None,
                 bound: None,
                 remote_invalidation: false,
+                busy: false,
                 farewell: Farewell::None,
                 io: None,
                 error: ENOTCONN,
@@ -188,10 +193,30 @@ impl Endpoint {
             inner.qp = Some(qp);
             return Err(EINVAL);
         };
+        let remote_invalidation = inner.remote_invalidation;
+        inner.busy = true;
+        drop(inner);
+
         let receiver = Receiver::new(portal, conn.clone());
         let made = Channel::new(qp, receiver, sizes::channel(limits.cmds_max, region_pages));
-        let (channel, mut sender) = match made {
-            Ok(made) => made,
+
+        let mut inner = self.inner.lock();
+        let established = inner.machine.state() == ConnState::Established;
+        let result = match made {
+            Ok((channel, mut sender)) if established => {
+                sender.allow_remote_invalidation(remote_invalidation);
+                inner.bound = Some(Bound { conn, channel });
+                self.advance(&mut inner, ConnState::Bound);
+                Ok(sender)
+            }
+            Ok((channel, sender)) => {
+                drop(inner);
+                sender.shutdown();
+                drop(channel);
+                inner = self.inner.lock();
+                iscsi::err!("{portal}: the connection has ended while it was bound\n");
+                Err(ENOTCONN)
+            }
             Err(e) => {
                 // The queue pair went with the attempt: this connection is over.
                 iscsi::err!(
@@ -201,13 +226,12 @@ impl Endpoint {
                 );
                 self.advance(&mut inner, ConnState::Terminating);
                 self.advance(&mut inner, ConnState::Down);
-                return Err(e);
+                Err(e)
             }
         };
-        sender.allow_remote_invalidation(inner.remote_invalidation);
-        inner.bound = Some(Bound { conn, channel });
-        self.advance(&mut inner, ConnState::Bound);
-        Ok(sender)
+        inner.busy = false;
+        self.changed.notify_all();
+        result
     }
 
     /// Whether what [`Self::bind`] has made is still in use. Sleeps.
@@ -240,10 +264,7 @@ impl Endpoint {
     /// remote key is alive and every command is given back. Sleeps. May be called
     /// any number of times, from anywhere that may sleep, except with a lock of the
     /// session held.
-    ///
-    /// `sender` is the connection's, if the caller has it; else it is taken from
-    /// where iSCSI keeps it.
-    pub(crate) fn terminate(id: &EndpointId, sender: Option<Sender<Receiver>>) {
+    pub(crate) fn terminate(id: &EndpointId) {
         let this = id.handler();
         let mut inner = this.inner.lock();
         this.await_farewell(&mut inner);
@@ -260,23 +281,33 @@ impl Endpoint {
                 this.debug(fmt!("disconnect: error {}", e.to_errno()));
             }
         }
-        let sender = sender.or_else(|| {
-            let bound = inner.bound.as_ref()?;
-            bound.conn.with_tx(|_, tx| tx.take_sender()).flatten()
-        });
-        match sender {
-            Some(sender) => {
-                sender.shutdown();
-                // With it goes the last reference to the channel.
-                drop(inner.bound.take());
-            }
+        while inner.busy {
+            this.changed.wait(&mut inner);
+        }
+        let sender = inner
+            .bound
+            .as_ref()
+            .and_then(|bound| bound.conn.with_tx(|_, tx| tx.take_sender()).flatten());
+        if sender.is_none() && inner.bound.is_some() {
             // Being bound at this very moment: iSCSI has no sender to give yet. It asks
             // when it has one, and stops what it has bound.
-            None if inner.bound.is_some() => return,
-            None => {}
+            return;
         }
-        drop(inner.qp.take());
+        let (bound, qp) = (inner.bound.take(), inner.qp.take());
+        inner.busy = true;
+        drop(inner);
+
+        if let Some(sender) = sender {
+            sender.shutdown();
+        }
+        // With it goes the last reference to the channel.
+        drop(bound);
+        drop(qp);
+
+        let mut inner = this.inner.lock();
         this.advance(&mut inner, ConnState::Down);
+        inner.busy = false;
+        this.changed.notify_all();
     }
 
     /// After a logout, gives the target the time to hang up.

@@ -178,7 +178,7 @@ impl Endpoint {
             }
             inner.bound.as_ref().map(|b| b.conn.clone())
         };
-        Self::terminate(id, None);
+        Self::terminate(id);
         if let Some(conn) = conn {
             conn.fail(ConnError::CONN_FAILED);
         }

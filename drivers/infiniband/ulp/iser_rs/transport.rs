@@ -56,7 +56,7 @@ impl iscsi::Transport for Iser {
     }
 
     fn ep_disconnect(ep: &Self::Endpoint) {
-        Endpoint::terminate(ep, None);
+        Endpoint::terminate(ep);
         if ep.destroy().is_err() {
             iscsi::err!(
                 "{}: the queue pair is still in use, the connection leaks\n",
