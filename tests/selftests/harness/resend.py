@@ -72,7 +72,10 @@ def excuses(rows: Sequence[str]) -> bool:
     trace = RECORD / "trace"
     if SLOWNESS == 1 or not trace.exists():
         return False
-    if not explained(parse(trace.read_text(encoding="utf-8", errors="replace")), rows):
+    events = parse(trace.read_text(encoding="utf-8", errors="replace"))
+    if not explained(events, rows):
+        last = ", ".join(f"{name} at {when:.3f}" for when, name in events[-5:])
+        print(f"# {len(events)} events do not explain it: {last}", flush=True)
         return False
     print(f"# rxe has sent again, and failed at a registration: {len(rows)} connections lost", flush=True)
     return True
