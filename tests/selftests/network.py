@@ -14,12 +14,13 @@ the queue pair fails. So with either driver a lost packet ends the connection, u
 import sys
 import time
 from contextlib import nullcontext
+from pathlib import Path
 
 from harness import leftover, program
 from harness.case import BOTH, case, check
 from harness.env import Env
 from harness.outage import BACK_SECONDS, Line, failed_after, load, wired
-from lab.guest.system import read
+from lab.guest.system import read, write
 from lab.report import LabError
 
 MOMENT = 1.5             # below the time limit of a ping, and of the device's own retries
@@ -33,12 +34,13 @@ def silence_for_a_moment(env: Env) -> None:
     """Packets are lost for a moment, three times: the same connection goes on.
 
     Under writes that carry their data, where the target takes such: rxe fails any other, see
-    above. Else there are pings only. The writes go on for longer than that takes on a busy
-    machine, since fio reads afterwards.
+    above, so none are merged to what does not fit a PDU. Else there are pings only. The writes
+    go on for longer than that takes on a busy machine, since fio reads afterwards.
     """
     with wired(env, strict=True) as line:
         carried = read(line.session.directory / "immediate_data") == "1"
         print(f"# under {'writes' if carried else 'pings'}", flush=True)
+        write(Path("/sys/block", Path(line.path).name, "queue/nomerges"), 2)
         line.quiet()
         writes = load(line.path, 0, rw="write", bs="4k", size="10m", rate_iops=",100", time_based=None,
                       runtime=None)
