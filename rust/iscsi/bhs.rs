@@ -47,6 +47,19 @@ impl Bhs {
         &self.0
     }
 
+    /// Whether this is of a Login or Text PDU, a request or a response.
+    #[inline]
+    pub(crate) fn is_negotiation(&self) -> bool {
+        let [opcode, ..] = self.0;
+        matches!(
+            u32::from(opcode) & bindings::ISCSI_OPCODE_MASK,
+            bindings::ISCSI_OP_LOGIN
+                | bindings::ISCSI_OP_TEXT
+                | bindings::ISCSI_OP_LOGIN_RSP
+                | bindings::ISCSI_OP_TEXT_RSP
+        )
+    }
+
     /// Returns the header as libiscsi takes it. It must not be written through.
     #[inline]
     pub(crate) fn as_hdr(&self) -> *mut bindings::iscsi_hdr {

@@ -134,6 +134,23 @@ impl<T: Transport> ConnData<T> {
         arc
     }
 
+    /// Returns a reference on a connection that something is bound to.
+    ///
+    /// # Safety
+    ///
+    /// As for `of`; no session lock may be held, and the module must be referenced.
+    pub(crate) unsafe fn current(conn: NonNull<bindings::iscsi_conn>) -> Option<ConnRef<T>> {
+        // SAFETY: A valid connection has a session.
+        let _frwd = unsafe { Frwd::lock(session_of(conn)) };
+        // SAFETY: The data is valid, and the lock excludes every writer.
+        let (bound, generation) = unsafe {
+            let data = Self::of(conn);
+            ((*data).bound, (*data).generation)
+        };
+        // SAFETY: By the safety requirements.
+        (!bound.is_null()).then(|| unsafe { ConnRef::new(conn, generation) })
+    }
+
     /// Begins a new generation: references of earlier ones have no effect from now on.
     ///
     /// Returns its number, or an error if a connection is bound.
@@ -214,16 +231,6 @@ impl<T: Transport> ConnData<T> {
             Some(unsafe { KBox::from_raw(bound) })
         }
     }
-}
-
-/// Whether a PDU of the target is a Login or Text Response.
-#[inline]
-fn is_negotiation(bhs: &Bhs) -> bool {
-    let [opcode, ..] = *bhs.as_bytes();
-    matches!(
-        u32::from(opcode) & bindings::ISCSI_OPCODE_MASK,
-        bindings::ISCSI_OP_LOGIN_RSP | bindings::ISCSI_OP_TEXT_RSP
-    )
 }
 
 /// Returns the session of a connection.
@@ -314,8 +321,9 @@ impl<T: Transport> ConnRef<T> {
         // libiscsi has not let go of the task that both requests share; it would be
         // told that a login is in progress, and give up. Nothing is sent while we hold
         // this.
+        let negotiates = bhs.is_negotiation();
         // SAFETY: The session is valid by the type invariant.
-        let _frwd = is_negotiation(bhs).then(|| unsafe { Frwd::lock(self.session()) });
+        let _frwd = negotiates.then(|| unsafe { Frwd::lock(self.session()) });
         self.complete_response(bhs, data)
     }
 
@@ -368,6 +376,31 @@ impl<T: Transport> ConnRef<T> {
     /// libiscsi stops sending, and user space or the kernel begins recovery. More than one call
     /// does no harm.
     pub fn fail(&self, err: ConnError) {
+        // SAFETY: The pin keeps the connection from being torn down, so that the transport class
+        // may still queue its cleanup; no lock is held.
+        self.pinned(|| unsafe { bindings::iscsi_conn_failure(self.conn.as_ptr(), err.code()) });
+    }
+
+    /// Has libiscsi send a PDU of user space's; if it cannot, the connection fails. Process
+    /// context, no lock held.
+    pub(crate) fn send_pdu(&self, bhs: &Bhs, data: &[u8]) {
+        self.pinned(|| {
+            // SAFETY: The pin keeps the connection from being torn down; libiscsi copies header
+            // and data. No lock is held.
+            unsafe {
+                let cls_conn = (*self.conn.as_ptr()).cls_conn;
+                let data_ptr = data.as_ptr().cast_mut().cast();
+                let len = data.len() as u32;
+                if bindings::iscsi_conn_send_pdu(cls_conn, bhs.as_hdr(), data_ptr, len) != 0 {
+                    let err = ConnError::XMIT_FAILED;
+                    bindings::iscsi_conn_failure(self.conn.as_ptr(), err.code());
+                }
+            }
+        });
+    }
+
+    /// Calls `f` while the connection is pinned, if it is still of this generation.
+    fn pinned(&self, f: impl FnOnce()) {
         let data = {
             // SAFETY: The session is valid by the type invariant.
             let _frwd = unsafe { Frwd::lock(self.session()) };
@@ -383,9 +416,7 @@ impl<T: Transport> ConnRef<T> {
             }
         };
 
-        // SAFETY: The pin keeps the connection from being torn down, so that the transport class
-        // may still queue its cleanup; no lock is held.
-        unsafe { bindings::iscsi_conn_failure(self.conn.as_ptr(), err.code()) };
+        f();
 
         // SAFETY: The session is valid by the type invariant.
         let _frwd = unsafe { Frwd::lock(self.session()) };

@@ -16,12 +16,11 @@ use core::ptr::{addr_of_mut, NonNull};
 /// - `pins` is accessed under `frwd_lock`. While it is not zero, the connection is not torn down.
 ///
 /// [`create`]: crate::control::create
-/// [`ConnRef::fail`]: crate::ConnRef::fail
 #[repr(C)]
 pub(crate) struct Failing {
     work: bindings::work_struct,
     conn: *mut bindings::iscsi_conn,
-    /// How many threads are inside [`ConnRef::fail`], and one if `work` is queued.
+    /// How many threads are in libiscsi with the connection, and one if `work` is queued.
     pub(crate) pins: u32,
 }
 

@@ -40,6 +40,7 @@ mod lock;
 mod mgmt;
 mod param;
 mod registration;
+mod request;
 mod session;
 mod stats;
 mod task;

@@ -12,6 +12,7 @@ use crate::eh;
 use crate::failing::fail_soon;
 use crate::lock::Back;
 use crate::registration::Registration;
+use crate::request;
 use crate::session;
 use crate::stats::Stats;
 use crate::task::is_untouched;
@@ -75,7 +76,7 @@ pub(crate) fn transport<T: Transport>(module: &ThisModule) -> bindings::iscsi_tr
         get_stats: Some(get_stats::<T>),
         // Tasks. `init_task` and `alloc_pdu` stay empty: tasks are complete from the creation of
         // their session on.
-        send_pdu: Some(bindings::iscsi_conn_send_pdu),
+        send_pdu: Some(send_pdu::<T>),
         xmit_task: Some(xmit_task::<T>),
         cleanup_task: Some(cleanup_task),
         check_protection: Some(check_protection),
@@ -372,6 +373,23 @@ unsafe extern "C" fn get_stats<T: Transport>(
         )
     };
     control.stats(&mut stats);
+}
+
+/// Sends a PDU. A request of user space, under `rx_queue_mutex` and `ep_mutex` of the connection;
+/// may sleep.
+///
+/// # Safety
+///
+/// To be called by the transport class only, with a connection of `T`, a header, and so many bytes
+/// of data.
+unsafe extern "C" fn send_pdu<T: Transport>(
+    cls_conn: *mut bindings::iscsi_cls_conn,
+    hdr: *mut bindings::iscsi_hdr,
+    data: *mut c_char,
+    len: u32,
+) -> c_int {
+    // SAFETY: By the safety requirements.
+    unsafe { request::send::<T>(NonNull::new_unchecked(cls_conn), hdr, data, len) }
 }
 
 /// Sends a task. From `iscsi_queuecommand`, or where libiscsi or user space sends a PDU; under

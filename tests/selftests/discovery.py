@@ -7,11 +7,13 @@ import sys
 from harness import leftover, program
 from harness.case import BOTH, LIO, case, check, equal
 from harness.env import PORT, Env
+from harness.probe import Probes
 from lab.guest import initiator, lio, tgt
 from lab.guest.lio import Chap
 from lab.report import LabError
 
 ROUNDS = 10
+REQUEST, REQUEST_SENT = "iscsi_if_rx", "iscsi_conn_send_pdu"
 MANY = 60
 
 
@@ -50,6 +52,20 @@ def leaves_no_session(env: Env) -> None:
     for _ in range(ROUNDS):
         check(found(env), "found nothing")
     env.expect_gone(leftover.of_sessions)
+
+
+@case(BOTH, differs={"c": "iscsiadm loses a response that comes before the reply to its request"})
+def requests_follow_the_reply(env: Env) -> None:
+    """A request goes to the target when iscsiadm has the reply to it, and waits for the response."""
+    env.target()
+    with Probes(f"scsi_transport_iscsi:{REQUEST}", f"scsi_transport_iscsi:{REQUEST}%return",
+                f"libiscsi:{REQUEST_SENT}") as probes:
+        probes.forget()
+        check(found(env), "found nothing")
+        order = probes.order()
+    before = [before for before, this in zip(order, order[1:]) if this == REQUEST_SENT]
+    check(len(before) >= 2, f"no Login and no Text Request: {order}")
+    check(REQUEST not in before, f"sent while iscsiadm is in the kernel: {order}")
 
 
 @case(LIO, limit=90)

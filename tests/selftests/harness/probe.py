@@ -57,7 +57,10 @@ def define(text: str) -> None:
 
 
 class Probes:
-    """Counters on functions, each named `module:function` or `function`."""
+    """Counters on functions, each named `module:function` or `function`.
+
+    `function%return` is where it returns, and its name here is `function_return`.
+    """
 
     def __init__(self, *functions: str) -> None:
         self._functions = functions
@@ -68,7 +71,7 @@ class Probes:
             raise Skip("this kernel has no kprobe events (CONFIG_KPROBE_EVENTS)")
         try:
             for function in self._functions:
-                name = function.rpartition(":")[2]
+                name = function.rpartition(":")[2].replace("%", "_")
                 define(f"p:{GROUP}/{name} {function}")
                 self._made.append(name)
                 write(TRACING / "events" / GROUP / name / "enable", 1)
