@@ -12,6 +12,7 @@
 #include "iscsi.c"
 #include "lock.c"
 #include "log.c"
+#include "rcu.c"
 #include "rdma_cm.c"
 #include "scsi.c"
 #include "workqueue.c"

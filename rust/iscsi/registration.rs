@@ -162,5 +162,11 @@ impl<T: Transport> PinnedDrop for Registration<T> {
             fsleep(Delta::from_millis(10));
         }
         CURRENT.store(ptr::null_mut(), Release);
+
+        // Who puts the last reference on the module may be one of its own functions, called by
+        // the connection manager, a workqueue or a task on its way to user space. It returns
+        // without sleeping, and until then its code must stay.
+        // SAFETY: May sleep, and holds no lock.
+        unsafe { bindings::synchronize_rcu_tasks() };
     }
 }
