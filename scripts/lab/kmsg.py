@@ -25,7 +25,7 @@ PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
 
 # Lines that match BAD on a machine where nothing is wrong.
 HARMLESS = re.compile(
-    r"Command line:|Kernel command line:|kmemleak: Kernel memory leak detector|"
+    r"Command line:|Kernel command line:|kmemleak: Kernel memory leak detector initialized|"
     r"kmemleak: Automatic|KASAN: Kernel|KernelAddressSanitizer initialized|"
     r"DMA-API: preallocated|DMA-API: debugging enabled|kmemleak: Cannot allocate a scan area"
 )

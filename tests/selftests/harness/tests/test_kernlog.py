@@ -55,6 +55,12 @@ class ComplaintsTest(unittest.TestCase):
         later = [*REPORT, "[  358.100000] BUG: something else"]
         self.assertEqual(len(kernlog.complaints(later, self.table(ENTRY))), 1)
 
+    def test_leaks_are_judged_elsewhere(self) -> None:
+        found = "[  137.921174] kmemleak: 1 new suspected memory leaks (see /sys/kernel/debug/kmemleak)"
+        self.assertEqual(kernlog.complaints([found], {}), [])
+        self.assertEqual(len(kernlog.complaints([found, *REPORT], {})), 1)
+        self.assertEqual(len(kernlog.complaints(["[  1.0] kmemleak: Kernel memory leak detector disabled"], {})), 1)
+
     def test_without_evidence(self) -> None:
         with self.assertRaises(LabError):
             self.table(ENTRY.partition("\n")[2])
