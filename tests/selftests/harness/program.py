@@ -136,6 +136,7 @@ class Program:
         known = "" if bad else (differs or {}).get(self.env.driver.kind, "")
         verdict, note = judged(outcome, reason, known)
         listed = judge.excused(rows, self._known)
+        self.env.reported = self.env.reported or bool(listed)
         if listed and verdict == ktap.PASS:
             note = f"known report, see known-reports: {listed[0].title}"
         if notes:
