@@ -87,7 +87,6 @@ class Env:
         self._watch = Watch(None)          # since the last login
         self._reloaded = False             # the module has other parameters than usual
         self._chosen = False               # the running test has asked for a target
-        self.reported = False              # the kernel has made a report that is known: lockdep is off then
 
     # Setting up and taking down, done by the program
 
@@ -176,10 +175,9 @@ class Env:
         except LabError as exc:
             raise Failure("left behind:\n" + "\n".join(found[:20])) from exc
 
-    def expect_no_leak(self) -> None:
+    @staticmethod
+    def expect_no_leak() -> None:
         """Have an instrumented kernel look for memory that nobody points at any more."""
-        if not self.reported:
-            detectors.check_lockdep()
         if not detectors.has_kmemleak():
             return
         found = kreport.leaks(detectors.leaks())

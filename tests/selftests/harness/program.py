@@ -24,7 +24,7 @@ from harness import case, ktap
 from harness import kernlog as judge
 from harness.case import Case, OverTime, Skip
 from harness.env import Env, chosen_targets
-from lab.guest import kernlog
+from lab.guest import detectors, kernlog
 from lab.guest.system import SLOWNESS
 from lab.report import LabError
 
@@ -95,6 +95,7 @@ class Program:
     def __init__(self, name: str, env: Env, cases: list[Case], out: ktap.Writer) -> None:
         self.name, self.env, self.cases, self.out = name, env, cases, out
         self._known = judge.known()
+        self._lockdep = detectors.lockdep_works()
 
     def _stuck(self, title: str, mark: str, why: str) -> None:
         """Report what cannot be ended, and leave; called in a thread of its own."""
@@ -130,13 +131,17 @@ class Program:
                 outcome = ktap.FAIL
         rows = kernlog.since(mark) + self.env.other_rows()
         bad = judge.complaints(rows, self._known)
+        listed = judge.excused(rows, self._known)
         if bad:
             outcome = ktap.FAIL
             notes = f"{notes}\nthe kernel complained: {bad[0].title}".strip()
+        if self._lockdep and not detectors.lockdep_works():
+            self._lockdep = False
+            # KASAN switches it off, too.
+            if not listed:
+                outcome, notes = ktap.FAIL, f"{notes}\nlockdep has switched itself off".strip()
         known = "" if bad else (differs or {}).get(self.env.driver.kind, "")
         verdict, note = judged(outcome, reason, known)
-        listed = judge.excused(rows, self._known)
-        self.env.reported = self.env.reported or bool(listed)
         if listed and verdict == ktap.PASS:
             note = f"known report, see known-reports: {listed[0].title}"
         if notes:
