@@ -47,17 +47,21 @@ impl Bhs {
         &self.0
     }
 
-    /// Whether this is of a Login or Text PDU, a request or a response.
     #[inline]
-    pub(crate) fn is_negotiation(&self) -> bool {
+    fn opcode(&self) -> u32 {
         let [opcode, ..] = self.0;
-        matches!(
-            u32::from(opcode) & bindings::ISCSI_OPCODE_MASK,
-            bindings::ISCSI_OP_LOGIN
-                | bindings::ISCSI_OP_TEXT
-                | bindings::ISCSI_OP_LOGIN_RSP
-                | bindings::ISCSI_OP_TEXT_RSP
-        )
+        u32::from(opcode) & bindings::ISCSI_OPCODE_MASK
+    }
+
+    /// Whether this is a Login or Text Request.
+    pub(crate) fn is_negotiation_request(&self) -> bool {
+        [bindings::ISCSI_OP_LOGIN, bindings::ISCSI_OP_TEXT].contains(&self.opcode())
+    }
+
+    /// Whether this is a Login or Text Response.
+    #[inline]
+    pub(crate) fn is_negotiation_response(&self) -> bool {
+        [bindings::ISCSI_OP_LOGIN_RSP, bindings::ISCSI_OP_TEXT_RSP].contains(&self.opcode())
     }
 
     /// Returns the header as libiscsi takes it. It must not be written through.

@@ -11,7 +11,7 @@ use crate::Transport;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ptr::{self, addr_of_mut, NonNull};
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use kernel::ffi::c_int;
 use kernel::fmt;
 use kernel::prelude::*;
@@ -47,6 +47,8 @@ pub(crate) struct ConnData<T: Transport> {
     bound: *mut Bound<T>,
     /// Changes when a connection is bound and when it is stopped.
     generation: u32,
+    /// Whether a request of user space waits for the end of its system call.
+    requested: AtomicBool,
     /// How often the target broke a rule, on all connections that this was bound to.
     violations: AtomicU32,
 }
@@ -143,12 +145,9 @@ impl<T: Transport> ConnData<T> {
         // SAFETY: A valid connection has a session.
         let _frwd = unsafe { Frwd::lock(session_of(conn)) };
         // SAFETY: The data is valid, and the lock excludes every writer.
-        let (bound, generation) = unsafe {
-            let data = Self::of(conn);
-            ((*data).bound, (*data).generation)
-        };
+        let data = unsafe { &*Self::of(conn) };
         // SAFETY: By the safety requirements.
-        (!bound.is_null()).then(|| unsafe { ConnRef::new(conn, generation) })
+        (!data.bound.is_null()).then(|| unsafe { ConnRef::new(conn, data.generation) })
     }
 
     /// Begins a new generation: references of earlier ones have no effect from now on.
@@ -321,7 +320,7 @@ impl<T: Transport> ConnRef<T> {
         // libiscsi has not let go of the task that both requests share; it would be
         // told that a login is in progress, and give up. Nothing is sent while we hold
         // this.
-        let negotiates = bhs.is_negotiation();
+        let negotiates = bhs.is_negotiation_response();
         // SAFETY: The session is valid by the type invariant.
         let _frwd = negotiates.then(|| unsafe { Frwd::lock(self.session()) });
         self.complete_response(bhs, data)
@@ -397,6 +396,12 @@ impl<T: Transport> ConnRef<T> {
                 }
             }
         });
+    }
+
+    /// Returns whether there is a request of user space that waits, of whatever generation.
+    pub(crate) fn requested(&self) -> &AtomicBool {
+        // SAFETY: The data is valid by the type invariant, and atomic.
+        unsafe { &(*ConnData::<T>::of(self.conn)).requested }
     }
 
     /// Calls `f` while the connection is pinned, if it is still of this generation.

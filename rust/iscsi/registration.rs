@@ -164,8 +164,9 @@ impl<T: Transport> PinnedDrop for Registration<T> {
         CURRENT.store(ptr::null_mut(), Release);
 
         // Who puts the last reference on the module may be one of its own functions, called by
-        // the connection manager, a workqueue or a task on its way to user space. It returns
-        // without sleeping, and until then its code must stay.
+        // the connection manager, a workqueue or a task on its way to user space. Until it has
+        // returned, its code must stay: it does not sleep on the way, and if it was preempted,
+        // Tasks RCU waits for it (where a kernel has none, this is plain RCU, and does not).
         // SAFETY: May sleep, and holds no lock.
         unsafe { bindings::synchronize_rcu_tasks() };
     }

@@ -289,9 +289,11 @@ class Env:
 
     def login_at_once(self, node: Node, count: int, timeout: float) -> list[Session]:
         """Make so many sessions by one login; by one more for those that the target has spoiled."""
-        # Targets take logins one after the other; if all of them give up and come again, none gets through.
+        # Targets take logins one after the other; if all of them give up and come again, none gets through. And so
+        # many users of a disk leave the one processor of the instrumented kernel no time to answer pings.
         initiator.settings(node, {**SLOW, "node.session.nr_sessions": count,
-                                  "node.conn[0].timeo.login_timeout": round(15 * SLOWNESS)})
+                                  "node.conn[0].timeo.login_timeout": round(15 * SLOWNESS),
+                                  "node.conn[0].timeo.noop_out_timeout": round(5 * SLOWNESS ** 2)})
         for _ in range(round(2 * SLOWNESS)):
             watch = Watch(self._target)
             try:
