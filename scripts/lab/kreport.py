@@ -32,6 +32,8 @@ NUMBERS = re.compile(r"\b0x[0-9a-f]+\b|\b[0-9a-f]{8,}\b|\b\d+\b")
 MARK = "iser-lab: "
 # First and last line of an oops or a warning.
 FIRST, LAST = "[ cut here ]", "---[ end trace"
+# Before and behind a report of KASAN, and before one of lockdep.
+RULE = "=" * 20
 PAUSE_SECONDS = 0.5
 LONGEST = 400
 
@@ -98,7 +100,7 @@ def reports(rows: Iterable[str]) -> list[Report]:
     for row in rows:
         row = row.rstrip("\r\n")
         now = time_of(row)
-        ended = (now is not None and now - last > PAUSE_SECONDS) or MARK in row or FIRST in row
+        ended = (now is not None and now - last > PAUSE_SECONDS) or MARK in row or FIRST in row or RULE in row
         if now is not None:
             last = now
         if current is not None and (ended or len(current.rows) >= LONGEST):

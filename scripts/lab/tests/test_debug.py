@@ -63,6 +63,12 @@ class ReportTest(unittest.TestCase):
         self.assertEqual(len(first.rows), 5)
         self.assertEqual(len(second.rows), 1)
 
+    def test_one_right_after_another(self) -> None:
+        rule = "[   10.200350] " + "=" * 66
+        rows = LOG.splitlines()[:6]
+        found = kreport.reports([*rows, rule, rule, *rows[1:], rule])
+        self.assertEqual([r.functions for r in found], [["isert_put", "process_one_work"]] * 2)
+
     def test_numbers_do_not_count(self) -> None:
         other = LOG.replace("0x12/0x80", "0x22/0x90").replace("CPU#1", "CPU#0")
         self.assertEqual([r.identity for r in kreport.reports(LOG.splitlines())],
