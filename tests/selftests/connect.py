@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 
 from harness import leftover, program
 from harness.case import BOTH, case, check, equal
-from harness.env import ONE_TRY, PORT, Env
+from harness.env import AFTER_A_REFUSAL, ONE_TRY, PORT, Env
 from harness.outage import new_wire
 from lab.guest import disk, initiator
 from lab.guest.initiator import Node
@@ -73,8 +73,11 @@ def silent(env: Env) -> Iterator[tuple[Wire, Node]]:
 
 
 def works(env: Env, node: Node) -> None:
-    """The next login succeeds."""
-    with env.session(portal=node.portal, may_drop=True) as session:
+    """The next login succeeds; LIO may still wait for that of a connection that nobody knows.
+
+    iscsid must not give up first: the session of a login whose connection has timed out takes no other.
+    """
+    with env.session(AFTER_A_REFUSAL, portal=node.portal, may_drop=True) as session:
         disk.fio_verify(session.disks()[0], bs="64k", size="2m")
 
 
