@@ -10,7 +10,7 @@ import time
 
 from harness import leftover, program, slow
 from harness.case import BOTH, LIO, case, check, equal
-from harness.env import Env, opens
+from harness.env import PATIENT, Env, opens
 from harness.faults import ended_by_an_error, endless
 from harness.outage import load, wired
 from lab.guest import disk, initiator, lio
@@ -165,7 +165,7 @@ def many_luns(env: Env) -> None:
     env.lio(luns=[lio.Ramdisk(f"m{n}", 1) for n in range(LUNS)])
     node = env.node()
     began = time.monotonic()
-    session = initiator.login(node, timeout=300)
+    session = initiator.login(node, PATIENT, timeout=300)
     paths = session.wait_disks(LUNS, timeout=300)
     equal("disks", len(paths), LUNS)
     for path in paths:

@@ -40,6 +40,8 @@ RETAIN_SECONDS = 3600
 SLOW: Mapping[str, object] = {} if SLOWNESS == 1 else {
     "node.session.iscsi.DefaultTime2Retain": RETAIN_SECONDS,
     "node.conn[0].timeo.noop_out_timeout": round(5 * SLOWNESS)}
+# A login that takes a target long, with many others or many LUNs: iscsid must not give up before.
+PATIENT: Mapping[str, object] = {"node.conn[0].timeo.login_timeout": round(15 * SLOWNESS)}
 # LIO notices only after 15 s that a login was given up, and does nothing else meanwhile.
 AFTER_A_REFUSAL: Mapping[str, object] = {"node.conn[0].timeo.login_timeout": 40}
 
@@ -291,8 +293,7 @@ class Env:
         """Make so many sessions by one login; by one more for those that the target has spoiled."""
         # Targets take logins one after the other; if all of them give up and come again, none gets through. And so
         # many users of a disk leave the one processor of the instrumented kernel no time to answer pings.
-        initiator.settings(node, {**SLOW, "node.session.nr_sessions": count,
-                                  "node.conn[0].timeo.login_timeout": round(15 * SLOWNESS),
+        initiator.settings(node, {**SLOW, **PATIENT, "node.session.nr_sessions": count,
                                   "node.conn[0].timeo.noop_out_timeout": round(5 * SLOWNESS ** 2)})
         for _ in range(round(2 * SLOWNESS)):
             watch = Watch(self._target)
