@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from harness import leftover, program
-from harness.case import BOTH, case, check, equal
+from harness.case import BOTH, LIO, case, check, equal
 from harness.env import AFTER_A_REFUSAL, ONE_TRY, PORT, Env
 from harness.outage import new_wire
 from lab.guest import disk, initiator
@@ -27,6 +27,8 @@ from lab.report import LabError
 # login_timeout of ONE_TRY, what the address and the route may take, and an emulated machine.
 GIVEN_UP_SECONDS = 30
 PAUSE_SECONDS = 5
+MOMENTS = 12             # of a login
+AWAY_SECONDS = 1
 
 # The connection manager repeats its request after 4.6 s.
 PATIENT = {**ONE_TRY, "node.conn[0].timeo.login_timeout": 30}
@@ -94,20 +96,27 @@ def given_up(env: Env) -> None:
 
 
 @contextmanager
-def logging_in(node: Node, values: Mapping[str, object] = ONE_TRY) -> Iterator[subprocess.Popen[bytes]]:
-    """A login under way, in the middle of connecting."""
+def begun(node: Node, values: Mapping[str, object] = ONE_TRY) -> Iterator[subprocess.Popen[bytes]]:
+    """A login that has just begun."""
     initiator.settings(node, values)
     job = subprocess.Popen(["iscsiadm", *initiator.of(node), "--login"], stdout=subprocess.DEVNULL,
                            stderr=subprocess.DEVNULL)
     try:
+        yield job
+    finally:
+        job.kill()
+        job.wait()
+
+
+@contextmanager
+def logging_in(node: Node, values: Mapping[str, object] = ONE_TRY) -> Iterator[subprocess.Popen[bytes]]:
+    """A login under way, in the middle of connecting."""
+    with begun(node, values) as job:
         wait_for("a connection", leftover.endpoints, 10)
         # The first question is on its way; the address is given up after 1 s.
         time.sleep(0.3)
         equal("sessions of a connection that is not made", initiator.sessions(), [])
         yield job
-    finally:
-        job.kill()
-        job.wait()
 
 
 @case(BOTH, limit=150, each=STAGES, long=True)
@@ -188,6 +197,58 @@ def module_is_removed(env: Env, prepare: Callable[[Wire], None]) -> None:
             env.expect_gone(leftover.of_module)
             env.driver.load()
         wire.lose(0)
+        works(env, node)
+
+
+@case(BOTH, limit=150, each=STAGES, long=True)
+def device_is_removed(env: Env, prepare: Callable[[Wire], None]) -> None:
+    """The RDMA device goes in the middle of connecting: the login fails, and nothing holds the device."""
+    with silent(env) as (wire, node):
+        prepare(wire)
+        with logging_in(node) as job:
+            wire.initiator.remove_device()
+            equal("held without a device", leftover.rdma(env.driver.module), [])
+            check(job.wait(GIVEN_UP_SECONDS) != 0, "a login without a device succeeded")
+        given_up(env)
+        wire.initiator.add_device()
+        wire.lose(0)
+        works(env, node)
+
+
+# tgtd crashes in this.
+@case(LIO, limit=400, long=True)
+def device_is_removed_in_a_login(env: Env) -> None:
+    """The RDMA device goes at one moment of a login after another, and comes back.
+
+    A login that says it succeeded has a session that works; one that fails leaves nothing.
+    """
+    with silent(env) as (wire, node):
+        wire.lose(0)
+        with begun(node) as job:
+            began = time.monotonic()
+            equal("status of iscsiadm", job.wait(GIVEN_UP_SECONDS), 0)
+            whole = time.monotonic() - began
+        env.log_out_all()
+        used = 0
+        for number in range(MOMENTS):
+            moment = whole * number / (MOMENTS - 1)
+            with begun(node, AFTER_A_REFUSAL) as job:
+                time.sleep(moment)
+                used += bool(leftover.rdma(env.driver.module))
+                wire.initiator.remove_device()
+                equal("held without a device", leftover.rdma(env.driver.module), [])
+                time.sleep(AWAY_SECONDS)
+                wire.initiator.add_device()
+                status = job.wait(GIVEN_UP_SECONDS)
+            print(f"# removed after {moment:.2f} s of {whole:.2f}: iscsiadm ended with {status}", flush=True)
+            if status == 0:
+                session, = initiator.sessions()
+                wait_for("the session", lambda s=session: s.state == "LOGGED_IN", GIVEN_UP_SECONDS)
+                wait_for("a disk", session.disks, GIVEN_UP_SECONDS)
+                disk.fio_verify(session.disks()[0], bs="64k", size="256k")
+            env.log_out_all()
+            given_up(env)
+        check(used, "the device was never in use")
         works(env, node)
 
 
