@@ -14,9 +14,10 @@ from harness.env import PATIENT, Env, opens
 from harness.faults import ended_by_an_error, endless
 from harness.outage import load, wired
 from lab.guest import disk, initiator, lio
-from lab.guest.system import run, wait_for, write
+from lab.guest.system import SLOWNESS, run, wait_for, write
 
 SESSIONS = 32
+COMMAND_SECONDS = 30
 LUNS = 500
 
 
@@ -120,6 +121,8 @@ def sessions_at_once(env: Env) -> None:
     paths = [s.wait_disks(timeout=90)[0] for s in sessions]
     for path in paths:
         wait_for(f"{path} can be opened", lambda p=path: opens(p), 60)
+        # Of so many commands at once the last ones take long on the instrumented kernel.
+        write(disk.scsi(path) / "timeout", round(COMMAND_SECONDS * SLOWNESS))
     with concurrent.futures.ThreadPoolExecutor(SESSIONS) as pool:
         for job in [pool.submit(disk.fio_verify, path, bs="16k", size="1m", offset=f"{2 * n}m")
                     for n, path in enumerate(paths)]:
