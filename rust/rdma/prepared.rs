@@ -9,7 +9,7 @@ use crate::{
     dma::{self, Direction, SgMapping},
     mr::{Access, Region},
     send::{RemoteBuffer, SendError, Sending, SGES},
-    send_queue::Chain,
+    send_queue::{Chain, Share},
     slot::{Memory, Owned, Requests, Slot},
 };
 use core::sync::atomic::Ordering::Relaxed;
@@ -31,6 +31,7 @@ pub struct Prepared<'a, C: ChannelOps> {
     pub(crate) registered: bool,
     pub(crate) guarded: bool,
     pub(crate) has_token: bool,
+    pub(crate) share: Share,
 }
 
 /// A claimed slot. Dropping it takes back what was put into it.
@@ -214,6 +215,14 @@ impl<C: ChannelOps> Prepared<'_, C> {
         Ok(())
     }
 
+    /// The message may use what the send queue keeps free of others, so that it goes out also
+    /// when the peer takes nothing and the queue is full. For few messages at a time, of one
+    /// send each.
+    #[inline]
+    pub fn urgent(&mut self) {
+        self.share = Share::Urgent;
+    }
+
     /// Adds a follow-up send: `len` bytes of the registered memory from `offset`.
     /// Returns its header, to be filled in.
     ///
@@ -256,6 +265,7 @@ impl<C: ChannelOps> Prepared<'_, C> {
             registered,
             guarded,
             has_token,
+            share,
         } = self;
         let slot = claimed.0;
         let Sending {
@@ -271,7 +281,8 @@ impl<C: ChannelOps> Prepared<'_, C> {
         };
         let wrs = u32::from(registered) + 1 + data_outs;
         let sends = channel.qp.sends();
-        let Ok(plan) = producer.plan(sends.account(), wrs, kind, || sends.poll_soon()) else {
+        let Ok(plan) = producer.plan(sends.account(), wrs, kind, share, || sends.poll_soon())
+        else {
             return Err(SendError::NotSent(EAGAIN));
         };
         core::mem::forget(claimed);

@@ -6,7 +6,7 @@ use crate::{
     channel::{Channel, ChannelOps},
     data_out::DataOuts,
     prepared::{Claimed, Prepared},
-    send_queue::{SqProducer, MAX_CHAIN},
+    send_queue::{Share, SqProducer, MAX_CHAIN},
     slot_state::SlotState,
 };
 use core::sync::atomic::Ordering::Relaxed;
@@ -121,6 +121,7 @@ impl<C: ChannelOps> Sender<C> {
             registered: false,
             guarded: false,
             has_token: false,
+            share: Share::Common,
         })
     }
 

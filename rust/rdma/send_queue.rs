@@ -7,7 +7,7 @@
 //! remembers, for each signalled one, how many were posted up to it, and counts signalled
 //! completions: they come in the order of posting. Two rules keep the queue going:
 //!
-//! - what is in flight never exceeds the capacity;
+//! - what is in flight never exceeds the capacity, and leaves the reserve to urgent chains;
 //! - the work requests behind the last signalled one are always fewer than a quarter of it, so a
 //!   queue that is full has a signalled one in it, whose completion makes room.
 //!
@@ -24,6 +24,9 @@ use core::ops::DerefMut;
 /// The longest chain of work requests that can be planned.
 pub(crate) const MAX_CHAIN: u32 = 64;
 
+/// So many work requests are kept free for urgent chains.
+pub(crate) const RESERVE: u32 = 16;
+
 /// A signalled work request comes at least this often.
 const MAX_INTERVAL: u32 = 32;
 
@@ -39,10 +42,19 @@ pub(crate) enum Chain {
     Guarded,
 }
 
+/// How much of the queue a chain may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// All but the reserve.
+    Common,
+    /// All of it. For what tells whether the peer still takes anything, when it takes nothing.
+    Urgent,
+}
+
 /// Why a chain cannot be posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The queue is full; a completion under way makes room.
+    /// The chain's share of the queue is full; a completion under way makes room.
     Full,
     /// The chain is empty or longer than [`MAX_CHAIN`].
     Length,
@@ -119,19 +131,24 @@ impl<S: DerefMut<Target = [u32]>> SqProducer<S> {
         shared: &SqShared,
         wrs: u32,
         chain: Chain,
+        share: Share,
         collect: impl FnOnce(),
     ) -> Result<Plan<'_, S>, Refusal> {
         if wrs == 0 || wrs > MAX_CHAIN {
             return Err(Refusal::Length);
         }
-        // Half of the queue is more than the longest chain.
+        // Half of the queue is more than the longest chain and the reserve.
         if self.in_flight() > self.capacity / 2 {
             self.reclaim(shared)?;
             if self.in_flight() > self.capacity / 2 {
                 collect();
                 self.reclaim(shared)?;
             }
-            if self.capacity.saturating_sub(self.in_flight()) < wrs {
+            let kept = match share {
+                Share::Common => RESERVE,
+                Share::Urgent => 0,
+            };
+            if self.capacity.saturating_sub(self.in_flight()) < wrs + kept {
                 return Err(Refusal::Full);
             }
         }
@@ -234,7 +251,7 @@ mod tests {
         wrs: u32,
         chain: Chain,
     ) -> Result<bool, Refusal> {
-        let plan = producer.plan(shared, wrs, chain, || ())?;
+        let plan = producer.plan(shared, wrs, chain, Share::Urgent, || ())?;
         let signalled = plan.is_signalled();
         plan.commit();
         Ok(signalled)
@@ -291,6 +308,33 @@ mod tests {
     }
 
     #[test]
+    fn the_reserve_is_for_the_urgent() -> Result<(), Misfit> {
+        // Posted before; a chain's length and share; whether there is room.
+        let table = [
+            (0, 64, Share::Common, true),
+            (128, 64, Share::Common, true),
+            (176, 64, Share::Common, true),
+            (177, 64, Share::Common, false),
+            (239, 1, Share::Common, true),
+            (240, 1, Share::Common, false),
+            (240, 16, Share::Urgent, true),
+            (240, 17, Share::Urgent, false),
+            (255, 1, Share::Urgent, true),
+            (256, 1, Share::Urgent, false),
+        ];
+        for (before, wrs, share, room) in table {
+            let (shared, mut marks) = (SqShared::new(), [0; 256]);
+            let mut producer = SqProducer::new(&mut marks[..], 256)?;
+            for _ in 0..before {
+                assert!(post(&mut producer, &shared, 1, Chain::Plain).is_ok());
+            }
+            let plan = producer.plan(&shared, wrs, Chain::Plain, share, || ());
+            assert_eq!(plan.is_ok(), room);
+        }
+        Ok(())
+    }
+
+    #[test]
     fn counts_may_wrap() -> Result<(), Misfit> {
         let (shared, mut marks) = (SqShared::new(), [0; 256]);
         let mut producer = SqProducer::new(&mut marks[..], 256)?;
@@ -319,12 +363,14 @@ mod tests {
                 assert_eq!(post(&mut producer, &shared, 64, Chain::Guarded), Ok(true));
             }
             let mut calls = 0;
-            let _ = producer.plan(&shared, 1, Chain::Plain, || calls += 1);
+            let _ = producer.plan(&shared, 1, Chain::Plain, Share::Urgent, || calls += 1);
             assert_eq!(calls, expected);
         }
         // What is collected counts at once.
         let collect = || (0..4).for_each(|_| shared.retire());
-        assert!(producer.plan(&shared, 64, Chain::Plain, collect).is_ok());
+        assert!(producer
+            .plan(&shared, 64, Chain::Plain, Share::Urgent, collect)
+            .is_ok());
         assert_eq!(producer.in_flight(), 0);
         Ok(())
     }
@@ -355,7 +401,7 @@ mod tests {
             shared.wait();
             assert!(!shared.is_awaited());
             // A plan counts before it is committed.
-            let plan = producer.plan(&shared, 1, Chain::Guarded, || ());
+            let plan = producer.plan(&shared, 1, Chain::Guarded, Share::Urgent, || ());
             shared.wait();
             assert!(shared.is_awaited());
             assert!(plan.is_ok());
@@ -379,7 +425,9 @@ mod tests {
             }
             (0..3).for_each(|_| shared.retire());
             assert!(!shared.is_awaited());
-            assert!(producer.plan(&shared, 1, Chain::Plain, || ()).is_ok());
+            assert!(producer
+                .plan(&shared, 1, Chain::Plain, Share::Urgent, || ())
+                .is_ok());
             assert_eq!(shared.awaited(), 3 * round);
         }
         // A waiter is not forgotten.
@@ -388,7 +436,9 @@ mod tests {
         }
         shared.wait();
         shared.retire();
-        assert!(producer.plan(&shared, 1, Chain::Plain, || ()).is_ok());
+        assert!(producer
+            .plan(&shared, 1, Chain::Plain, Share::Urgent, || ())
+            .is_ok());
         assert!(shared.is_awaited());
         Ok(())
     }
@@ -401,7 +451,9 @@ mod tests {
         assert_eq!(post(&mut producer, &shared, 0, Chain::Plain), length);
         assert_eq!(post(&mut producer, &shared, 65, Chain::Plain), length);
         // A plan that is dropped.
-        assert!(producer.plan(&shared, 64, Chain::Plain, || ()).is_ok());
+        assert!(producer
+            .plan(&shared, 64, Chain::Plain, Share::Urgent, || ())
+            .is_ok());
         assert_eq!(producer.in_flight(), 0);
 
         // A completion too many shows when room is needed.

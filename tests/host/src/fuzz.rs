@@ -10,7 +10,7 @@
 use crate::models::send_queue::{play, Step};
 use crate::models::slot_state::{end, step, Event, Model, FOREIGN, OWN};
 use crate::models::{cm_data, number, wire};
-use crate::send_queue::{Chain, MAX_CHAIN};
+use crate::send_queue::{Chain, Share, MAX_CHAIN};
 use crate::slot_state::SlotState;
 
 /// A function for the fuzzer.
@@ -121,7 +121,12 @@ pub fn send_queue(data: &[u8]) {
             0 | 1 => Step::Post {
                 wrs,
                 chain,
-                early: usize::from(what >> 3) % 10,
+                share: if what & 0x80 != 0 {
+                    Share::Urgent
+                } else {
+                    Share::Common
+                },
+                early: usize::from(what >> 3 & 0xf) % 10,
             },
             2 => Step::Complete(usize::from(count)),
             _ => Step::Drop { wrs, chain },

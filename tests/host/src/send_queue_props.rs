@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use crate::cases;
 use crate::models::send_queue::{play, Step};
 use crate::send_account::SqShared;
-use crate::send_queue::{marks_len, Chain, Refusal, SqProducer, MAX_CHAIN};
+use crate::send_queue::{marks_len, Chain, Refusal, Share, SqProducer, MAX_CHAIN};
 
 fn any_chain() -> impl Strategy<Value = (u32, Chain)> {
     // Most chains are short.
@@ -21,10 +21,14 @@ fn any_chain() -> impl Strategy<Value = (u32, Chain)> {
     )
 }
 
+fn any_share() -> impl Strategy<Value = Share> {
+    prop_oneof![3 => Just(Share::Common), 1 => Just(Share::Urgent)]
+}
+
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (any_chain(), 0usize..10)
-            .prop_map(|((wrs, chain), early)| Step::Post { wrs, chain, early }),
+        6 => (any_chain(), any_share(), 0usize..10)
+            .prop_map(|((wrs, chain), share, early)| Step::Post { wrs, chain, share, early }),
         1 => any_chain().prop_map(|(wrs, chain)| Step::Drop { wrs, chain }),
         3 => (0usize..40).prop_map(Step::Complete),
     ]
@@ -68,7 +72,7 @@ fn device_on_another_processor() {
                 Chain::Plain
             };
             loop {
-                match producer.plan(&shared, 2, chain, || ()) {
+                match producer.plan(&shared, 2, chain, Share::Urgent, || ()) {
                     Ok(plan) => {
                         queue.send(false).unwrap();
                         queue.send(plan.is_signalled()).unwrap();

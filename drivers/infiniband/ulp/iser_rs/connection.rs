@@ -232,6 +232,8 @@ impl Connection {
             sender.post_receives()?;
         }
         let mut prepared = sender.prepare(task.itt_index(), tag)?;
+        // A ping tells whether the target still takes anything; there are few of these.
+        prepared.urgent();
         fill(prepared.header(), task.bhs(), None, None)?;
         let data = task.data();
         if !data.is_empty() {

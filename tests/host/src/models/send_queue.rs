@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use crate::send_account::SqShared;
-use crate::send_queue::{marks_len, Chain, Refusal, SqProducer, MAX_CHAIN};
+use crate::send_queue::{marks_len, Chain, Refusal, Share, SqProducer, MAX_CHAIN, RESERVE};
 
 /// What producer and device do.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,7 @@ pub(crate) enum Step {
     Post {
         wrs: u32,
         chain: Chain,
+        share: Share,
         early: usize,
     },
     /// The posting fails.
@@ -56,15 +57,26 @@ pub(crate) fn play(
             Step::Complete(count) => device.complete(count, &shared),
             Step::Drop { wrs, chain } => {
                 let before = producer.in_flight();
-                let planned = producer.plan(&shared, wrs, chain, || ()).is_ok();
+                let planned = producer
+                    .plan(&shared, wrs, chain, Share::Urgent, || ())
+                    .is_ok();
                 assert!(!planned || producer.in_flight() <= before);
             }
-            Step::Post { wrs, chain, early } => match producer.plan(&shared, wrs, chain, || ()) {
+            Step::Post {
+                wrs,
+                chain,
+                share,
+                early,
+            } => match producer.plan(&shared, wrs, chain, share, || ()) {
                 Ok(plan) => {
                     let signalled = plan.is_signalled();
                     assert!(signalled || chain == Chain::Plain);
                     device.post(wrs, signalled);
-                    assert!(device.0.len() <= capacity as usize);
+                    let most = match share {
+                        Share::Common => capacity - RESERVE,
+                        Share::Urgent => capacity,
+                    };
+                    assert!(device.0.len() <= most as usize);
                     device.complete(early, &shared);
                     plan.commit();
                 }
@@ -82,6 +94,6 @@ pub(crate) fn play(
     // When the device is idle, there is room for the longest chain.
     device.complete(usize::MAX, &shared);
     assert!(producer
-        .plan(&shared, MAX_CHAIN, Chain::Plain, || ())
+        .plan(&shared, MAX_CHAIN, Chain::Plain, Share::Common, || ())
         .is_ok());
 }
