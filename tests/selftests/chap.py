@@ -3,11 +3,13 @@
 """CHAP: one way and mutual, and every way in which a secret can be wrong."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 from harness import program
 from harness.case import BOTH, case, check
 from harness.env import AFTER_A_REFUSAL, Env
-from lab.guest import disk
+from lab.guest import disk, initiator
 from lab.guest.lio import Chap
 
 ONE_WAY = Chap("user", "secret-of-user")
@@ -21,12 +23,16 @@ DENIED = {"lio": ("authorization failure", "timed out"), "tgt": ("authorization 
 BROKEN_OFF = dict.fromkeys(("lio", "tgt"), ("non-retryable iSCSI login failure",))
 
 
-def serve(env: Env, chap: Chap) -> None:
+@contextmanager
+def served(env: Env, chap: Chap) -> Iterator[None]:
     """A target of the kind under test that asks for CHAP."""
     if env.kind == "lio":
         env.lio(chap=chap)
     else:
         env.tgt(chap=chap)
+    # tgtd must look at its completions before it gets the next request.
+    with initiator.in_idle_time() if env.kind == "tgt" else nullcontext():
+        yield
 
 
 def denied(env: Env, why: tuple[str, ...], chap: Chap | None = None) -> None:
@@ -38,16 +44,14 @@ def denied(env: Env, why: tuple[str, ...], chap: Chap | None = None) -> None:
 @case(BOTH, limit=90)
 def one_way(env: Env) -> None:
     """The target asks who we are."""
-    serve(env, ONE_WAY)
-    with env.session(LOGIN[env.kind], chap=ONE_WAY) as session:
+    with served(env, ONE_WAY), env.session(LOGIN[env.kind], chap=ONE_WAY) as session:
         disk.fio_verify(session.disks()[0], bs="4k", size="1m")
 
 
 @case(BOTH, limit=90)
 def mutual(env: Env) -> None:
     """Both prove who they are."""
-    serve(env, MUTUAL)
-    with env.session(LOGIN[env.kind], chap=MUTUAL) as session:
+    with served(env, MUTUAL), env.session(LOGIN[env.kind], chap=MUTUAL) as session:
         disk.fio_verify(session.disks()[0], bs="4k", size="1m")
 
 
@@ -58,17 +62,17 @@ def mutual(env: Env) -> None:
 def wrong(env: Env, what: tuple[Chap, dict[str, tuple[str, ...]]]) -> None:
     """A wrong secret of either side, or a wrong name, fails the login; the right one works after."""
     chap, why = what
-    serve(env, MUTUAL)
-    denied(env, why[env.kind], chap)
-    with env.session(LOGIN[env.kind], chap=MUTUAL):
-        pass
+    with served(env, MUTUAL):
+        denied(env, why[env.kind], chap)
+        with env.session(LOGIN[env.kind], chap=MUTUAL):
+            pass
 
 
 @case(BOTH, limit=120)
 def none(env: Env) -> None:
     """Without CHAP there is no login to a target that asks for it."""
-    serve(env, ONE_WAY)
-    denied(env, DENIED[env.kind])
+    with served(env, ONE_WAY):
+        denied(env, DENIED[env.kind])
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ Packets to the target are lost, so that connecting lasts. What must hold: who as
 the login is told within its time limits, nothing is left, and the next login succeeds.
 """
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,10 +15,11 @@ from contextlib import contextmanager, suppress
 from harness import leftover, program
 from harness.case import BOTH, LIO, case, check, equal
 from harness.env import AFTER_A_REFUSAL, ONE_TRY, PORT, Env
+from harness.faults import kill_iscsid
 from harness.outage import new_wire
 from lab.guest import disk, initiator
 from lab.guest.initiator import Node
-from lab.guest.system import output, run, wait_for
+from lab.guest.system import run, wait_for
 from lab.guest.wire import Wire
 from lab.report import LabError
 
@@ -167,9 +166,7 @@ def iscsid_is_killed(env: Env, prepare: Callable[[Wire], None]) -> None:
     with silent(env) as (wire, node):
         prepare(wire)
         with logging_in(node):
-            for pid in output("pidof", "iscsid").split():
-                os.kill(int(pid), signal.SIGKILL)
-            wait_for("the end of iscsid", lambda: not initiator.iscsid_running(), 10)
+            kill_iscsid()
         initiator.start()
         # The address has been given up by then. A connection request is repeated, and reaches the target.
         time.sleep(2)

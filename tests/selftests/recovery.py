@@ -9,7 +9,7 @@ import threading
 from harness import program
 from harness.case import BOTH, LIO, case, check
 from harness.env import Env, opens
-from harness.faults import iscsid_processes, kill_iscsid, restart_iscsid
+from harness.faults import kill_iscsid, restart_iscsid
 from lab.guest import disk, initiator, lio
 from lab.guest.initiator import Session
 from lab.guest.system import run, wait_for, write
@@ -108,7 +108,7 @@ def iscsid_dies_in_a_logout(env: Env) -> None:
     for _ in range(5):
         session = initiator.login(node, SETTINGS)
         session.wait_disks()
-        pids = iscsid_processes()
+        pids = initiator.iscsid_pids()
         job = subprocess.Popen(["iscsiadm", *initiator.of(node), "--logout"],
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:

@@ -6,18 +6,20 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.guest.lio import Chap
-from lab.guest.system import modprobe, output, read, run, wait_for
+from lab.guest.system import modprobe, output, read, run, wait_for, write
 from lab.report import LabError
 
 NAME = "iqn.2026-01.lab.iser:initiator"
 NAME_FILE = Path("/etc/iscsi/initiatorname.iscsi")
 ISCSID_LOG = "/run/iser/iscsid.log"  # where the lab's machine has no syslog
 TARGET_LINE = re.compile(r"^(\S+),(-?\d+) (\S+)$")
+PROCESSORS = Path("/sys/devices/system/cpu")
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,31 @@ def iscsiadm(*argv: str, check: bool = True, timeout: float = 90) -> str:
     return run("iscsiadm", *argv, check=check, timeout=timeout).stdout
 
 
+def iscsid_pids() -> list[int]:
+    """The processes of iscsid."""
+    return [int(pid) for pid in run("pidof", "iscsid", check=False).stdout.split()]
+
+
 def iscsid_running() -> bool:
     """Whether the daemon is there."""
-    return run("pidof", "iscsid", check=False).returncode == 0
+    return bool(iscsid_pids())
+
+
+@contextmanager
+def in_idle_time() -> Iterator[None]:
+    """Have iscsid run only when nobody else wants to, in a virtual machine on its one processor."""
+    others = sorted(PROCESSORS.glob("cpu[1-9]*/online")) if os.environ.get("ISER_GUEST") else []
+
+    def schedule(policy: int, online: int) -> None:
+        for path in others:
+            write(path, online)
+        for pid in iscsid_pids():
+            os.sched_setscheduler(pid, policy, os.sched_param(0))
+    schedule(os.SCHED_IDLE, 0)
+    try:
+        yield
+    finally:
+        schedule(os.SCHED_OTHER, 1)
 
 
 def start(name: str | None = None) -> None:

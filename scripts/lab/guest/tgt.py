@@ -8,7 +8,8 @@ hangs up on an initiator whose first request comes before it has seen the
 completion of its own login response ("non-login pdu during login phase"):
 discover with `attempts`, since neither driver can help that. In the several
 rounds of a login with CHAP the same may crash it: a segmentation fault at the same
-instruction with either driver, the more often the busier the machine is.
+instruction with either driver, the more often the busier the machine is; see
+initiator.in_idle_time().
 """
 
 from __future__ import annotations

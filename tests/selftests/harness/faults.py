@@ -16,14 +16,9 @@ from lab.guest.system import SLOWNESS, output, wait_for
 from lab.report import LabError
 
 
-def iscsid_processes() -> list[int]:
-    """The processes of iscsid."""
-    return [int(pid) for pid in output("pidof", "iscsid").split()]
-
-
 def kill_iscsid(pids: Sequence[int] = ()) -> None:
     """End iscsid as a crash would: at once, where its processes are known."""
-    for pid in pids or iscsid_processes():
+    for pid in pids or initiator.iscsid_pids():
         os.kill(pid, signal.SIGKILL)
     wait_for("the end of iscsid", lambda: not initiator.iscsid_running(), 10)
 
