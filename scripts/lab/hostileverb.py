@@ -15,17 +15,18 @@ from lab.core import Lab
 from lab.report import LabError
 
 CRATE = "tests/hostile"
+SIMULATOR, OLD_KEYS = "iser-hostile", "libiser_oldkeys.so"
 # Each test has a limit of its own; this one is for a machine that has stopped.
 SECONDS = 4 * 3600
 # PDUs made by chance: in `make hostile`, and in a full run.
 FEW, ALL = 2000, 100_000
 
 
-def build_simulator(lab: Lab) -> Path:
-    """Compile the target with the toolchain root's own compiler."""
+def build(lab: Lab) -> Path:
+    """Compile the target, and what is put into tgt, with the toolchain root's own compiler; returns where they are."""
     top = config.checkout()
     log = lab.cache.root / "logs" / "hostile-cargo.log"
-    argv = ["cargo", "build", "--release", "--locked", "--manifest-path", f"{CRATE}/Cargo.toml"]
+    argv = ["cargo", "build", "--release", "--locked", "--workspace", "--manifest-path", f"{CRATE}/Cargo.toml"]
     full = chroot.command(lab.roots.toolchain(), lab.cache.root, argv, top, [top])
     # Its dependencies are compiled once, for all checkouts.
     built = lab.cache.root / "home" / CRATE.replace("/", "-")
@@ -40,15 +41,16 @@ def build_simulator(lab: Lab) -> Path:
             raise LabError("\n".join(["cargo failed:", *rows[-30:], f"all of it: {log}"]))
         # Another checkout may build its own meanwhile.
         where = vm.results_dir(lab.cache, "hostile")
-        return Path(shutil.copy(built / "release/iser-hostile", where))
+        for name in (SIMULATOR, OLD_KEYS):
+            shutil.copy(built / "release" / name, where)
+        return where
 
 
 def cmd_hostile(lab: Lab, args: argparse.Namespace) -> int:
     """Verb `hostile`: build the target, and run its tests in a machine."""
     tests = resume.Tests(resume.listed(config.checkout() / CRATE, args.program, args.only))
     verbs.prepare(lab, args.driver)
-    simulator = build_simulator(lab)
-    out = simulator.parent
+    first = out = build(lab)
     if args.kernel == "debug":
         debugkernel.kernel(lab.roots)
         lab.module("debug")
@@ -65,14 +67,15 @@ def cmd_hostile(lab: Lab, args: argparse.Namespace) -> int:
     while more:
         machines += 1
         if machines > 1:
-            out = simulator.parent / f"machine-{machines}"
+            out = first / f"machine-{machines}"
             out.mkdir()
-            shutil.copy(simulator, out)
+            for name in (SIMULATOR, OLD_KEYS):
+                shutil.copy(first / name, out)
             lab.report.line(f"machine {machines}: for the tests that are left; logs: {out}")
         tests.begin()
         env = {"ISER_DRIVER": args.driver, "ISER_SEED": str(seed), "ISER_PDUS": str(count),
-               "ISER_HOSTILE": str(out / simulator.name), "ISER_DONE": " ".join(tests.done),
-               "ISER_SLOWNESS": str(slowness)}
+               "ISER_HOSTILE": str(out / SIMULATOR), "ISER_OLD_KEYS_LIBRARY": str(out / OLD_KEYS),
+               "ISER_DONE": " ".join(tests.done), "ISER_SLOWNESS": str(slowness)}
         verdict = lab.run_one(out, [*command, *tests.programs()], env, args.timeout,
                               kernel_choice=args.kernel, accel=accel, sink=tests.sink(vm.to_stdout))
         seconds += verdict.seconds
@@ -86,7 +89,7 @@ def cmd_hostile(lab: Lab, args: argparse.Namespace) -> int:
     for name in tests.failed:
         lab.report.line(f"failed: {name}")
     lab.report.line(f"hostile: {'FAILED' if status else 'OK'}: {tests.summary()} ({seconds:.0f} s in "
-                    f"{machines} machines, seed {seed}, logs: {simulator.parent})")
+                    f"{machines} machines, seed {seed}, logs: {first})")
     return status
 
 

@@ -11,85 +11,121 @@ that could fail for another reason, because only a remote access error counts.
 
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
+from hostile import oldkeys
 from hostile.rows import GOOD, PATTERN, Scene, scene
+from harness import kernlog as judge
 from harness import program, sgio
 from harness.case import case, check, equal
 from harness.data import SECTOR, Memory, Window
 from harness.env import Env
+from lab.guest import kernlog
+from lab.guest.system import wait_for
 
 WITHOUT = "none 4:c0000000"
 COMMANDS = 24
-SIZES = (512, 4096, 16384, 65536)
+LARGE = 16384 + 512      # a write that does not go with its command, so that it has a key
+QUICK = {"node.session.iscsi.DefaultTime2Wait": 0}
+# Others do not read so much at a time.
+SIZES = (1536, 4608, 16384 + 512, 65536 + 512)
 C_KEEPS = "the C driver leaves a key valid until its region is used again"
 
 
-def one(stage: Scene, turn: int) -> tuple[str, bool]:
+def one(device: sgio.Device, length: int, is_write: bool, use: Callable[[], str]) -> tuple[str, bool]:
     """Run one command and use its key: what the device said, and whether memory changed."""
-    length = SIZES[turn // 2 % len(SIZES)]
-    is_write = turn % 2 == 1
-    if is_write:
-        # More than goes with the command, so that it has a key.
-        length = max(length, 16384)
     window = Window(Memory(4 * 4096 + length), 512, length)
     window.view[:] = PATTERN.content(0, length)
     lba, blocks = 2048, length // SECTOR
     if is_write:
-        reply = stage.device.execute(sgio.write10(lba, blocks), sgio.TO_DEVICE, window.address, length)
+        reply = device.execute(sgio.write10(lba, blocks), sgio.TO_DEVICE, window.address, length)
     else:
-        reply = stage.device.execute(sgio.read10(lba, blocks), sgio.FROM_DEVICE, window.address, length)
-    check(reply.good, f"command {turn}: {reply}")
+        reply = device.execute(sgio.read10(lba, blocks), sgio.FROM_DEVICE, window.address, length)
+    check(reply.good, f"a command of {length} bytes: {reply}")
     kept = bytes(window.view)
-    told = stage.sim.mark()
-    stage.sim.order("probe")
-    said = stage.sim.wait("probe", told, 40).split()[1]
+    said = use()
     time.sleep(0.1)
     changed = bytes(window.view) != kept
-    window.check_guards(f"command {turn}")
-    if said != "accepted":
-        stage.recovered(told)
-        stage.device.settle()
+    window.check_guards(f"a command of {length} bytes")
     return said, changed
 
 
-def proof(env: Env, mode: str) -> None:
+def proof(device: sgio.Device, use: Callable[[int, bool], str], back: Callable[[], None]) -> None:
     """As many refusals as attempts, and no byte changed."""
+    found: list[tuple[str, bool]] = []
+    lost = 0
+    while len(found) < COMMANDS:
+        size, is_write = SIZES[len(found) // 2 % len(SIZES)], len(found) % 2 == 1
+        length = max(size, LARGE) if is_write else size
+        said, change = one(device, length, is_write, partial(use, length, is_write))
+        if said != "accepted":
+            back()
+            device.settle()
+        if said == "gone" and lost < COMMANDS:
+            # The initiator has hung up before its device's answer was seen.
+            lost += 1
+            check(not change, "a buffer changed although its key was not accepted")
+            continue
+        found.append((said, change))
+    words = [word for word, _ in found]
+    changed = sum(change for _, change in found)
+    print(f"# {len(words)} keys used after their command: "
+          f"{words.count('refused')} refused, {words.count('accepted')} accepted; "
+          f"{changed} buffers changed; {lost} more answers were lost", flush=True)
+    equal("keys refused", words.count("refused"), COMMANDS)
+    equal("buffers that changed", changed, 0)
+
+
+def with_simulator(env: Env, mode: str) -> None:
+    """The proof with the simulator."""
     with scene(env, mode) as stage:
-        found: list[tuple[str, bool]] = []
-        lost = 0
-        while len(found) < COMMANDS:
-            said, change = one(stage, len(found))
-            if said == "gone" and lost < COMMANDS:
-                # The initiator has hung up before its device's answer was seen.
-                lost += 1
-                check(not change, "a buffer changed although its key was not accepted")
-                continue
-            found.append((said, change))
-        words = [word for word, _ in found]
-        changed = sum(change for _, change in found)
-        print(f"# {len(words)} keys used after their command: "
-              f"{words.count('refused')} refused, {words.count('accepted')} accepted; "
-              f"{changed} buffers changed; {lost} more answers were lost", flush=True)
-        equal("keys refused", words.count("refused"), COMMANDS)
-        equal("buffers that changed", changed, 0)
+        told = stage.sim.mark()
+
+        def use(_length: int, _is_write: bool) -> str:
+            nonlocal told
+            told = stage.sim.mark()
+            stage.sim.order("probe")
+            return stage.sim.wait("probe", told, 40).split()[1]
+        proof(stage.device, use, lambda: stage.recovered(told))
 
 
 @case(limit=400)
 def dead_by_the_target(env: Env) -> None:
     """The target invalidates the key with its response."""
-    proof(env, GOOD)
+    with_simulator(env, GOOD)
 
 
 @case(limit=400, differs={"c": C_KEEPS})
 def dead_by_the_initiator(env: Env) -> None:
     """The target invalidates nothing, as tgt."""
-    proof(env, WITHOUT)
+    with_simulator(env, WITHOUT)
 
 
 @case(limit=400, differs={"c": C_KEEPS})
 def dead_although_it_was_to_be_invalidated(env: Env) -> None:
     """The target has said that it invalidates, and does not."""
-    proof(env, "none 4:80000000")
+    with_simulator(env, "none 4:80000000")
+
+
+@case(limit=400, differs={"c": C_KEEPS})
+def dead_with_tgt(env: Env) -> None:
+    """The target is tgt, with a library in it that uses the key of each command again."""
+    env.tgt(environment=oldkeys.environment())
+    with env.session(QUICK, may_drop=True) as session, sgio.Device(session.disks()[0]) as device:
+        device.settle()
+        used = ""
+
+        def use(length: int, is_write: bool) -> str:
+            nonlocal used
+            used = kernlog.mark("use of an old key")
+            # The target reads what the initiator writes.
+            return oldkeys.use("read" if is_write else "write", length)
+
+        def back() -> None:
+            wait_for("the loss of the connection", lambda: judge.connection_errors(kernlog.since(used)), 30)
+            wait_for("the session's return", lambda: session.state == "LOGGED_IN", 60)
+        proof(device, use, back)
 
 
 @case(limit=200)

@@ -17,8 +17,8 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from lab.guest.lio import Chap
 from lab.guest.system import modprobe, run, wait_for
@@ -43,6 +43,7 @@ class Target:
     initiators: Sequence[str] = ()
     chap: Chap | None = None
     devices: Sequence[str] = ()          # LUNs after those in files; written through
+    environment: Mapping[str, str] = field(default_factory=dict)    # of tgtd, beside what there is
 
     def up(self) -> None:
         """Start tgtd, whose log goes to the results, and make the target."""
@@ -58,7 +59,7 @@ class Target:
         with open("/run/iser/tgtd.log", "ab") as log:
             self._process = subprocess.Popen(
                 ["tgtd", "-f", "--iser", f"pool_sz_mb={POOL_MIB}"], stdout=log, stderr=log,
-                stdin=subprocess.DEVNULL, preexec_fn=privileged)
+                stdin=subprocess.DEVNULL, env={**os.environ, **self.environment}, preexec_fn=privileged)
         wait_for("tgtd", lambda: _admin("show", "sys", check=False).returncode == 0, 10)
         _admin("new", "target", "--tid", "1", "-T", self.iqn)
         for number, mib in enumerate(self.mib, 1):
