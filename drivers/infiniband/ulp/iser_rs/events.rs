@@ -140,11 +140,11 @@ impl Endpoint {
             self.changed.notify_all();
             return;
         }
-        let silent = |bound: &Bound| {
+        let said = |bound: &Bound| {
             let receiver = bound.channel.ops();
-            receiver.has_failed() || receiver.logged_out()
+            !receiver.fails_first() || receiver.logged_out()
         };
-        if !inner.bound.as_ref().is_some_and(silent) {
+        if !inner.bound.as_ref().is_some_and(said) {
             iscsi::notice!("{}: connection lost: {what}\n", self.portal);
         }
         if let Some(bound) = &inner.bound {
@@ -173,6 +173,10 @@ impl Endpoint {
             inner.error = ENODEV;
             // No event can tell us while this one is handled.
             inner.farewell = Farewell::Gone;
+            if let Some(bound) = &inner.bound {
+                // The queue pair may fail with it, which is nothing new.
+                bound.channel.ops().fails_first();
+            }
             if !inner.machine.state().is_ending() {
                 iscsi::notice!("{}: the RDMA device is being removed\n", self.portal);
             }

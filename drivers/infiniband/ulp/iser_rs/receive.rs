@@ -51,9 +51,10 @@ impl Receiver {
         }
     }
 
-    /// Whether the connection has failed, which the log has been told.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.failed.load(Relaxed)
+    /// Takes note that the connection has failed. Returns true once: whoever is told so tells the
+    /// log.
+    pub(crate) fn fails_first(&self) -> bool {
+        !self.failed.swap(true, Relaxed)
     }
 
     /// Whether the target has answered a Logout Request.
@@ -120,7 +121,7 @@ impl Receiver {
         if !ours {
             self.conn.count_violation();
         }
-        if self.failed.swap(true, Relaxed) {
+        if !self.fails_first() {
             return;
         }
         let portal = self.portal;
@@ -181,7 +182,7 @@ impl ChannelOps for Receiver {
     #[cold]
     fn failed(channel: &Channel<Self>, failure: Failure) {
         let this = channel.ops();
-        if this.failed.swap(true, Relaxed) {
+        if !this.fails_first() {
             return;
         }
         // After a logout the target hangs up, and an iWARP device ends what is posted before it
