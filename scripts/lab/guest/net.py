@@ -14,11 +14,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.guest.system import modprobe, output, run, wait_for
+from lab.guest.system import modprobe, output, read, run, wait_for
 from lab.report import LabError
 
 MTU = 4200
 MODULES = {"rxe": "rdma_rxe", "siw": "siw"}
+FIRST = -20              # nice
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,16 @@ def virtio_netdev() -> str:
     raise LabError("this machine has no virtio network device; start it with --two")
 
 
+def prefer_siw() -> None:
+    """Have siw's threads, one for each processor, run before the programs that wait for what they send.
+
+    They are as nice as any program, and with many of these all connections stop.
+    """
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        if read(path, "").startswith("siw_tx/"):
+            os.setpriority(os.PRIO_PROCESS, int(path.parent.name), FIRST)
+
+
 def up(role: str = "both") -> Network:
     """Bring the network up for `both`, `target` or `initiator`."""
     kind = chosen()
@@ -75,7 +86,9 @@ def up(role: str = "both") -> Network:
     run("rdma", "link", "add", device, "type", kind, "netdev", netdev)
     wait_for(f"RDMA device {device} active",
              lambda: "state ACTIVE" in output("rdma", "link", "show", f"{device}/1"))
-    if kind == "rxe":
+    if kind == "siw":
+        prefer_siw()
+    else:
         for own in (ipv4, ipv6):
             wait_for(f"the RoCE address of {own} on {device}", lambda a=own: has_gid(device, a), timeout=10)
     target4, target6 = address("target")
