@@ -133,8 +133,8 @@ class Suite:
         self.program("host", [*cargo(), "test", "--locked", "--manifest-path", MANIFEST], CargoReader(), 1200)
 
     def simulator(self) -> None:
-        """The plain code of the hostile target."""
-        self.program("simulator", [LAB, "toolchain", "exec", "--", "cargo", "test", "--locked",
+        """The plain code of the hostile target; that what is put into tgt compiles."""
+        self.program("simulator", [LAB, "toolchain", "exec", "--", "cargo", "test", "--locked", "--workspace",
                                    "--manifest-path", SIMULATOR], CargoReader(), 1200)
 
     def fuzz(self) -> None:
