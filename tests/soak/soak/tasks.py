@@ -19,6 +19,7 @@ from soak.table import fault
 
 # A command that takes so long is aborted, as long as the fault lasts.
 COMMAND_SECONDS = 2
+NO_LIMIT = -1            # of retries
 
 
 def reset(rig: Rig, what: str, times: int) -> None:
@@ -48,18 +49,25 @@ def host_reset(rig: Rig, times: int) -> None:
 
 @contextmanager
 def hasty(rig: Rig, paths: list[str]) -> Iterator[None]:
-    """Commands of the disks time out soon; says how many did."""
-    before = {path: read(disk.scsi(path) / "timeout") for path in paths}
+    """Commands of the disks time out soon; says how many did.
+
+    They are tried again without a limit: with the usual five retries the SCSI layer gives a command up after
+    six times its timeout, and resets that tgt answers late take longer.
+    """
+    hurried = [(attribute, value) for path in paths for attribute, value in (
+        (disk.scsi(path) / "timeout", round(COMMAND_SECONDS * SLOWNESS)),
+        (next(disk.scsi(path).glob("scsi_disk/*/max_retries")), NO_LIMIT))]
+    before = [(attribute, read(attribute)) for attribute, _ in hurried]
     late = sum(int(read(disk.scsi(path) / "iotmo_cnt", "0"), 16) for path in paths)
-    for path in paths:
-        write(disk.scsi(path) / "timeout", round(COMMAND_SECONDS * SLOWNESS))
+    for attribute, value in hurried:
+        write(attribute, value)
     # It is for those that begin from now on.
     time.sleep(SLOWNESS)
     try:
         yield
     finally:
-        for path, seconds in before.items():
-            write(disk.scsi(path) / "timeout", seconds)
+        for attribute, usual in before:
+            write(attribute, usual)
     late = sum(int(read(disk.scsi(path) / "iotmo_cnt", "0"), 16) for path in paths) - late
     rig.note("commands timed out" if late else "no command timed out")
 
