@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Telling libiscsi that a connection failed, from where its locks are held.
+//!
+//! In a softirq: recovery must not wait for a thread that may itself wait for memory, and so for
+//! this very disk.
 
 use crate::bindings;
 use crate::conn::session_of;
@@ -60,13 +63,13 @@ pub(crate) unsafe fn fail_soon(conn: NonNull<bindings::iscsi_conn>) {
     // bound, teardown has not begun, and then waits for the pin.
     unsafe {
         let failing = (*conn.as_ptr()).dd_data.cast::<Failing>();
-        if bindings::schedule_work(addr_of_mut!((*failing).work)) {
+        if bindings::schedule_bh_work(addr_of_mut!((*failing).work)) {
             (*failing).pins = (*failing).pins.wrapping_add(1);
         }
     }
 }
 
-/// Does what [`fail_soon`] has announced. From a workqueue; may sleep.
+/// Does what [`fail_soon`] has announced. In a softirq.
 ///
 /// # Safety
 ///
