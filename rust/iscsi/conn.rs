@@ -128,12 +128,10 @@ impl<T: Transport> ConnData<T> {
     /// As for `of`; no session lock may be held.
     pub(crate) unsafe fn get(conn: NonNull<bindings::iscsi_conn>) -> Option<Arc<T::Conn>> {
         // SAFETY: A valid connection has a session.
-        let frwd = unsafe { Frwd::lock(session_of(conn)) };
+        let _frwd = unsafe { Frwd::lock(session_of(conn)) };
         // SAFETY: The data is valid, and the lock excludes every writer of `bound`; by the type
         // invariant the pointer is NULL or valid.
-        let arc = unsafe { (*Self::of(conn)).bound.as_ref() }.map(|bound| bound.conn.clone());
-        drop(frwd);
-        arc
+        unsafe { (*Self::of(conn)).bound.as_ref() }.map(|bound| bound.conn.clone())
     }
 
     /// Returns a reference on a connection that something is bound to.
@@ -145,9 +143,12 @@ impl<T: Transport> ConnData<T> {
         // SAFETY: A valid connection has a session.
         let _frwd = unsafe { Frwd::lock(session_of(conn)) };
         // SAFETY: The data is valid, and the lock excludes every writer.
-        let data = unsafe { &*Self::of(conn) };
+        let (bound, generation) = unsafe {
+            let data = Self::of(conn);
+            (!(*data).bound.is_null(), (*data).generation)
+        };
         // SAFETY: By the safety requirements.
-        (!data.bound.is_null()).then(|| unsafe { ConnRef::new(conn, data.generation) })
+        bound.then(|| unsafe { ConnRef::new(conn, generation) })
     }
 
     /// Begins a new generation: references of earlier ones have no effect from now on.
