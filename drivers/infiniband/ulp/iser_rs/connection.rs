@@ -231,6 +231,9 @@ impl Connection {
             // section 5.1.3): behind the one for the Login Response.
             sender.post_receives()?;
         }
+        if wire::is_logout_request(task.bhs()) {
+            sender.channel().ops().logs_out(tag);
+        }
         let mut prepared = sender.prepare(task.itt_index(), tag)?;
         // A ping tells whether the target still takes anything; there are few of these.
         prepared.urgent();

@@ -13,7 +13,7 @@ use crate::{
 };
 use iscsi::{Bhs, CommandRef, ConnError, ConnRef, SocketAddr, Unanswered};
 // The kernel's own are calls of C.
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use kernel::prelude::*;
 use rdma::{Channel, ChannelOps, Failure, Next, Received};
 
@@ -27,7 +27,9 @@ pub(crate) struct Receiver {
     conn: ConnRef<Iser>,
     /// The connection has been failed: say so once.
     failed: AtomicBool,
-    /// The target has answered a Logout Request.
+    /// The task of the Logout Request, or the reserved tag.
+    logout: AtomicU32,
+    /// The target has answered it.
     logged_out: AtomicBool,
 }
 
@@ -47,6 +49,7 @@ impl Receiver {
             portal,
             conn,
             failed: AtomicBool::new(false),
+            logout: AtomicU32::new(wire::RESERVED_TAG),
             logged_out: AtomicBool::new(false),
         }
     }
@@ -57,7 +60,12 @@ impl Receiver {
         !self.failed.swap(true, Relaxed)
     }
 
-    /// Whether the target has answered a Logout Request.
+    /// Takes note that a Logout Request is about to be sent.
+    pub(crate) fn logs_out(&self, tag: u32) {
+        self.logout.store(tag, Relaxed);
+    }
+
+    /// Whether the target has answered our Logout Request.
     pub(crate) fn logged_out(&self) -> bool {
         self.logged_out.load(Relaxed)
     }
@@ -75,7 +83,7 @@ impl Receiver {
             }));
         }
         if pdu.opcode != Opcode::ScsiResponse {
-            return self.process_other(pdu.opcode, pdu.bhs, pdu.data, message.is_large());
+            return self.process_other(&pdu, message.is_large());
         }
         // Aligned in every buffer: 28 bytes of iSER header come before.
         match Bhs::from_bytes(pdu.bhs) {
@@ -88,22 +96,17 @@ impl Receiver {
 
     /// Every PDU but a SCSI Response.
     #[inline(never)]
-    fn process_other(
-        &self,
-        opcode: Opcode,
-        bhs: &[u8; BHS_LEN],
-        data: &[u8],
-        large: bool,
-    ) -> Result<Next, Breach> {
-        if opcode == Opcode::LogoutResponse {
+    fn process_other(&self, pdu: &wire::Received<'_>, large: bool) -> Result<Next, Breach> {
+        if pdu.opcode == Opcode::LogoutResponse && pdu.itt == self.logout.load(Relaxed) {
             // Before user space learns of it, and disconnects. Of a response that libiscsi
             // refuses, the connection ends anyway.
             self.logged_out.store(true, Relaxed);
         }
-        self.complete_copy(bhs, data).map_err(Breach::Iscsi)?;
+        self.complete_copy(pdu.bhs, pdu.data)
+            .map_err(Breach::Iscsi)?;
         // Each Login Request posts a large buffer for its response. Everything else
         // gives back what it has taken.
-        if large && opcode == Opcode::LoginResponse {
+        if large && pdu.opcode == Opcode::LoginResponse {
             return Ok(Next::Keep);
         }
         Ok(Next::Repost)

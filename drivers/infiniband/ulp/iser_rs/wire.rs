@@ -34,6 +34,7 @@ const ISER_RSV: u8 = 0x04;
 
 const OPCODE_MASK: u8 = 0x3f;
 const OPCODE_LOGIN_REQUEST: u8 = 0x03;
+const OPCODE_LOGOUT_REQUEST: u8 = 0x06;
 
 /// Transit bit of a login PDU (RFC 7143, section 11.12.1).
 const LOGIN_TRANSIT: u8 = 0x80;
@@ -45,7 +46,7 @@ const SCSI_COMMAND_COMPLETED: u8 = 0x00;
 const SCSI_CHECK_CONDITION: u8 = 0x02;
 
 /// The Initiator Task Tag that names no task (RFC 7143, section 11.2.1.8).
-const RESERVED_TAG: u32 = u32::MAX;
+pub(crate) const RESERVED_TAG: u32 = u32::MAX;
 
 /// A memory region of ours as the target addresses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,6 +264,12 @@ pub(crate) const fn is_final_login_request(bhs: &[u8; BHS_LEN]) -> bool {
         && bhs[1] & LOGIN_NSG_MASK == LOGIN_FULL_FEATURE_PHASE
 }
 
+/// Whether a PDU of ours is a Logout Request.
+#[inline]
+pub(crate) const fn is_logout_request(bhs: &[u8; BHS_LEN]) -> bool {
+    bhs[0] & OPCODE_MASK == OPCODE_LOGOUT_REQUEST
+}
+
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
 #[cfg_attr(CONFIG_KUNIT = "y", kernel::macros::kunit_tests(ib_iser_wire))]
 mod tests {
@@ -451,6 +458,22 @@ mod tests {
             bhs[0] = opcode;
             bhs[1] = flags;
             assert_eq!(is_final_login_request(&bhs), last);
+        }
+    }
+
+    #[test]
+    fn logout_requests() {
+        // The bits above the opcode say how a request is delivered.
+        for (opcode, logout) in [
+            (0x06, true),
+            (0x46, true),
+            (0x26, false),
+            (0x00, false),
+            (0x03, false),
+        ] {
+            let mut bhs = [0; BHS_LEN];
+            bhs[0] = opcode;
+            assert_eq!(is_logout_request(&bhs), logout);
         }
     }
 }
