@@ -245,8 +245,12 @@ impl<C: ChannelOps> Prepared<'_, C> {
         let number = self.sending.data_out_head.wrapping_add(self.data_outs);
         // SAFETY: Only the sender, which `self` borrows, claims; `number` follows
         // the last one that it has posted.
-        let header = unsafe { pool.claim(number, payload, self.channel.qp.local_dma_lkey()) }
-            .ok_or(EAGAIN)?;
+        let header = unsafe { pool.claim(number, payload, self.channel.qp.local_dma_lkey()) };
+        let Some(header) = header else {
+            // Some may have completed long ago, which nobody had to know.
+            self.channel.qp.sends().poll_soon();
+            return Err(EAGAIN);
+        };
         self.data_outs += 1;
         self.guarded = true;
         Ok(header)
