@@ -284,5 +284,7 @@ unsafe extern "C" fn qp_event(event: *mut bindings::ib_event, _context: *mut ker
             (*(*event).element.qp).qp_num,
         )
     };
-    pr_notice!("{dev}: queue pair {number}: {name}\n");
+    if bindings::message_allowed() {
+        pr_notice!("{dev}: queue pair {number}: {name}\n");
+    }
 }
