@@ -227,11 +227,11 @@ impl<H: Handler> Id<H> {
         drop(unsafe { Arc::<Self>::from_raw(context.cast_const().cast()) });
     }
 
-    /// Runs `f` on the raw identifier and counts its queue pair if it succeeds.
+    /// Runs `f` on the raw identifier, which makes its queue pair, and counts that if it succeeds.
     pub(crate) fn acquire<R>(
-        &self,
+        self: &Arc<Self>,
         f: impl FnOnce(*mut bindings::rdma_cm_id) -> Result<R>,
-    ) -> Result<R> {
+    ) -> Result<(R, User<H>)> {
         let mut resources = self.resources.lock();
         let raw = resources.raw.0.ok_or(ENOTCONN)?;
         if resources.users != 0 {
@@ -240,20 +240,35 @@ impl<H: Handler> Id<H> {
         }
         let ret = f(raw.as_ptr())?;
         resources.users += 1;
-        Ok(ret)
+        drop(resources);
+        // INVARIANT: Just counted.
+        Ok((ret, User(self.clone())))
     }
+}
 
-    /// Runs `f` on the raw identifier and counts one queue pair less. Sleeps.
-    ///
+/// What keeps an identifier that has a queue pair, and so the device registered. It has to be
+/// dropped behind all that was made on the device, and may sleep then.
+///
+/// # Invariants
+///
+/// Is counted in `resources.users`.
+pub(crate) struct User<H: Handler>(Arc<Id<H>>);
+
+impl<H: Handler> User<H> {
+    /// Runs `f` on the raw identifier. Sleeps.
+    pub(crate) fn with_raw(&self, f: impl FnOnce(*mut bindings::rdma_cm_id)) {
+        if let Some(raw) = self.0.resources.lock().raw.0 {
+            f(raw.as_ptr());
+        }
+    }
+}
+
+impl<H: Handler> Drop for User<H> {
     /// If the device waits, the identifier goes, too: perhaps nobody is there any more who would
     /// destroy it.
-    pub(crate) fn release(&self, f: impl FnOnce(*mut bindings::rdma_cm_id)) {
+    fn drop(&mut self) {
         let raw = {
-            let mut resources = self.resources.lock();
-            let Some(raw) = resources.raw.0 else {
-                return;
-            };
-            f(raw.as_ptr());
+            let mut resources = self.0.resources.lock();
             resources.users = resources.users.saturating_sub(1);
             if resources.removed && resources.users == 0 {
                 resources.raw.0.take()
@@ -263,9 +278,8 @@ impl<H: Handler> Id<H> {
         };
         if let Some(raw) = raw {
             // SAFETY: Just taken, the queue pair is gone. The handler of the removal has nothing
-            // to do but to return, and no other one is called after it. The queue pair that is
-            // released has a reference.
-            unsafe { Self::destroy_raw(raw) };
+            // to do but to return, and no other one is called after it. We hold a reference.
+            unsafe { Id::<H>::destroy_raw(raw) };
         }
     }
 }
@@ -425,7 +439,7 @@ unsafe extern "C" fn event_callback<H: Handler>(
     }
     let gone = {
         let mut resources = id.resources.lock();
-        // From here on `release` does it.
+        // From here on the last `User` does it.
         resources.removed = true;
         // A concurrent `destroy` has taken it: it waits for us and does the rest.
         resources.users == 0 && resources.raw.0.take().is_some()

@@ -8,7 +8,7 @@
 
 use crate::{
     bindings,
-    cm::{Handler, Id},
+    cm::{Handler, Id, User},
     device::{self, DeviceCaps, DeviceName},
     send_cq::SendCq,
 };
@@ -67,17 +67,17 @@ impl Drop for PooledCq {
 ///
 /// # Invariants
 ///
-/// `raw` is the queue pair of `id`, which counts it as a user and so stays. Its receives
-/// complete on `recv_cq`, one at a time, its sends on `sends`.
+/// `raw` is the queue pair of the identifier that `user` keeps. Its receives complete on
+/// `recv_cq`, one at a time, its sends on `sends`.
 pub struct Qp<H: Handler> {
     raw: *mut bindings::ib_qp,
     config: QpConfig,
     caps: DeviceCaps,
-    // Dropped in this order, after the queue pair.
+    // Dropped in this order, after the queue pair: the device stays until all of it is gone.
     _recv_cq: PooledCq,
     sends: SendCq,
     pd: Pd,
-    id: Arc<Id<H>>,
+    user: User<H>,
 }
 
 // SAFETY: A queue pair is tied to no thread.
@@ -90,7 +90,7 @@ impl<H: Handler> Qp<H> {
     /// Creates the queue pair of `id`. Sleeps. The caller has checked that the
     /// identifier is bound to a device.
     pub(crate) fn new(id: Arc<Id<H>>, config: &QpConfig) -> Result<Self> {
-        let (raw, config, caps, recv_cq, sends, pd) = id.acquire(|cm| {
+        let ((raw, config, caps, recv_cq, sends, pd), user) = id.acquire(|cm| {
             // SAFETY: `acquire` passes a valid identifier.
             let dev = unsafe { (*cm).device };
             if dev.is_null() {
@@ -152,7 +152,7 @@ impl<H: Handler> Qp<H> {
             _recv_cq: recv_cq,
             sends,
             pd,
-            id,
+            user,
         })
     }
 
@@ -260,7 +260,7 @@ impl<H: Handler> Qp<H> {
 
 impl<H: Handler> Drop for Qp<H> {
     fn drop(&mut self) {
-        self.id.release(|cm| {
+        self.user.with_raw(|cm| {
             // SAFETY: `cm` is valid and has our queue pair; whoever posted
             // requests has drained it.
             unsafe { bindings::rdma_destroy_qp(cm) }
