@@ -275,7 +275,7 @@ impl Endpoint {
         }
         // Before it was connected there is nothing to disconnect, and iWARP would wait
         // for the handler, which waits for us.
-        if matches!(old, Some(ConnState::Established | ConnState::Bound)) {
+        if old.is_some_and(ConnState::is_connected) {
             if let Err(e) = id.disconnect() {
                 // Not any more.
                 this.debug(fmt!("disconnect: error {}", e.to_errno()));

@@ -150,7 +150,11 @@ impl Endpoint {
         if let Some(bound) = &inner.bound {
             bound.channel.close();
         }
-        let _ = id.disconnect();
+        // As in `terminate`: before it is connected, iWARP would wait for its reply to be handled,
+        // and that for us.
+        if inner.machine.state().is_connected() {
+            let _ = id.disconnect();
+        }
         match &inner.bound {
             Some(bound) => {
                 // What has arrived, such as why a login is refused, comes first.

@@ -47,6 +47,12 @@ impl ConnState {
         matches!(self, Self::Terminating | Self::Down)
     }
 
+    /// Whether the target has accepted, and the connection is not being torn down.
+    #[inline]
+    pub(crate) const fn is_connected(self) -> bool {
+        matches!(self, Self::Established | Self::Bound)
+    }
+
     /// The answer to `ep_poll`.
     pub(crate) const fn poll(self) -> Poll {
         match self {
@@ -212,6 +218,7 @@ mod tests {
         for (state, answer) in ALL.into_iter().zip(answers) {
             assert_eq!(state.poll(), answer);
             assert_eq!(state.is_ending(), answer == Failed);
+            assert_eq!(state.is_connected(), answer == Ready);
         }
         assert_eq!(Machine::new().state(), ConnState::Idle);
     }
