@@ -18,6 +18,19 @@ void rust_helper_iser_spin_unlock_bh(spinlock_t *lock)
 	spin_unlock_bh(lock);
 }
 
+unsigned long rust_helper_iser_spin_lock_irqsave(spinlock_t *lock)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(lock, flags);
+	return flags;
+}
+
+void rust_helper_iser_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
+{
+	spin_unlock_irqrestore(lock, flags);
+}
+
 unsigned int rust_helper_iser_memalloc_noio_save(void)
 {
 	return memalloc_noio_save();

@@ -231,9 +231,11 @@ impl<T: Transport> Control<T> {
             if self.bound().is_some() {
                 self.stop(STOP_TERM);
             }
-            // No new cleanup from now on ...
+            // No new cleanup from now on: who has seen another state has queued it under the lock ...
+            let flags = bindings::spin_lock_irqsave(addr_of_mut!((*cls_conn).lock));
             addr_of_mut!((*cls_conn).state)
                 .write_volatile(bindings::iscsi_connection_state_ISCSI_CONN_DOWN);
+            bindings::spin_unlock_irqrestore(addr_of_mut!((*cls_conn).lock), flags);
             bindings::mutex_unlock(addr_of_mut!((*cls_conn).ep_mutex));
         }
 
