@@ -33,21 +33,29 @@ pub(crate) struct Control<T: Transport> {
 
 /// Creates a connection. May sleep.
 ///
+/// Fails with [`EINVAL`] for any but connection 0, of which the driver core allows one: libiscsi
+/// answers a ping of the target on any of a session's, and takes the stage of the login for a bug on
+/// a second one.
+///
 /// # Safety
 ///
 /// `cls_session` must be a valid session of the transport `T`.
 pub(crate) unsafe fn create<T: Transport>(
     cls_session: NonNull<bindings::iscsi_cls_session>,
     cid: u32,
-) -> Option<NonNull<bindings::iscsi_cls_conn>> {
+) -> Result<NonNull<bindings::iscsi_cls_conn>> {
+    // SAFETY: The session is valid by the safety requirements.
+    let sid = unsafe { (*cls_session.as_ptr()).sid };
+    if cid != 0 {
+        err!("iscsi: session{sid}: connection {cid}: a session has only connection 0\n");
+        return Err(EINVAL);
+    }
     // SAFETY: The session is valid by the safety requirements.
     let cls_conn =
         unsafe { bindings::iscsi_conn_setup(cls_session.as_ptr(), ConnData::<T>::SIZE, cid) };
     let Some(cls_conn) = NonNull::new(cls_conn) else {
-        // SAFETY: The session is valid by the safety requirements.
-        let sid = unsafe { (*cls_session.as_ptr()).sid };
         err!("iscsi: session{sid}: cannot set up a connection\n");
-        return None;
+        return Err(ENOMEM);
     };
     // SAFETY: Just set up; user space can refer to it only when we have returned.
     unsafe {
@@ -55,21 +63,30 @@ pub(crate) unsafe fn create<T: Transport>(
         (*conn).max_recv_dlength = T::RECV_DATA_SEGMENT;
         ConnData::<T>::init(NonNull::new_unchecked(conn));
     }
-    Some(cls_conn)
+    Ok(cls_conn)
 }
 
 impl<T: Transport> Control<T> {
-    /// Wraps a connection.
+    /// Wraps a connection that user space has named, and returns the registration.
+    ///
+    /// Fails with [`EINVAL`] if it is one of another transport.
     ///
     /// # Safety
     ///
-    /// The type invariant must hold as long as the value is used.
-    pub(crate) unsafe fn new(cls_conn: NonNull<bindings::iscsi_cls_conn>) -> Self {
-        // INVARIANT: By the safety requirements.
-        Self {
-            cls_conn,
+    /// Must be called from a callback of the transport `T`, with a connection that stays valid as
+    /// long as the value is used.
+    pub(crate) unsafe fn named<'a>(
+        cls_conn: *mut bindings::iscsi_cls_conn,
+    ) -> Result<(&'a Registration<T>, Self)> {
+        // SAFETY: By the safety requirements.
+        let reg = unsafe { Registration::of((*cls_conn).transport) }?;
+        // INVARIANT: A valid connection, by the safety requirements, and of `T`.
+        let this = Self {
+            // SAFETY: Valid.
+            cls_conn: unsafe { NonNull::new_unchecked(cls_conn) },
             _transport: core::marker::PhantomData,
-        }
+        };
+        Ok((reg, this))
     }
 
     fn conn(&self) -> NonNull<bindings::iscsi_conn> {

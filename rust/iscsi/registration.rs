@@ -96,18 +96,37 @@ impl<T: Transport> Registration<T> {
         Ok(())
     }
 
-    /// Returns the registration, for the callbacks of the transport class.
+    /// Returns the registration, for the callbacks of the transport class. [`ENODEV`] if there is
+    /// none.
     ///
     /// # Safety
     ///
     /// Must be called from a callback of the transport `T`, and the reference not be used when
     /// it has returned: the transport class makes sure that the transport is registered then, or
     /// that a session keeps the module.
-    pub(crate) unsafe fn current<'a>() -> Option<&'a Self> {
+    pub(crate) unsafe fn current<'a>() -> Result<&'a Self> {
         let ptr = CURRENT.load(Acquire).cast::<Self>();
         // SAFETY: By the type invariant this is NULL or the only registration. It is of `T`
         // because it is `T` whose callback runs, and it is not dropped meanwhile.
-        unsafe { ptr.as_ref() }
+        unsafe { ptr.as_ref() }.ok_or(ENODEV)
+    }
+
+    /// Returns the registration, if `transport` is its own: the transport class looks up what user
+    /// space names by numbers alone.
+    ///
+    /// Fails with [`EINVAL`] if it is another one.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Registration::current`].
+    pub(crate) unsafe fn of<'a>(transport: *const bindings::iscsi_transport) -> Result<&'a Self> {
+        // SAFETY: By the safety requirements.
+        let this = unsafe { Self::current() }?;
+        if !ptr::eq(transport, this.transport.get()) {
+            err!("iscsi: user space has named what is of another transport\n");
+            return Err(EINVAL);
+        }
+        Ok(this)
     }
 
     /// Returns the endpoints.

@@ -141,6 +141,10 @@ fn later<T: Transport>(conn: ConnRef<T>, bhs: Bhs, data: &[u8]) -> Result {
     copy.extend_from_slice(data, GFP_KERNEL)
         .inspect_err(no_memory)?;
     let place = KBox::<Request<T>>::new_uninit(GFP_KERNEL).inspect_err(no_memory)?;
+    let Some(turn) = Turn::take(conn) else {
+        err!("iscsi: a request of user space comes before the last one was sent\n");
+        return Err(EBUSY);
+    };
     let head = callback_head {
         next: ptr::null_mut(),
         func: Some(send_now::<T>),
@@ -151,7 +155,7 @@ fn later<T: Transport>(conn: ConnRef<T>, bhs: Bhs, data: &[u8]) -> Result {
             head,
             bhs,
             data: copy,
-            turn: Turn::take(conn).ok_or(EBUSY)?,
+            turn,
         },
     );
 

@@ -133,10 +133,13 @@ pub(crate) fn create<T: Transport>(
         0 => bindings::ISCSI_DEF_CMD_PER_LUN as u16,
         wanted => wanted,
     };
+    let portal = T::ep_address(&endpoint).inspect_err(|err| {
+        err!("iscsi: no session over an endpoint without an address: {err:?}\n")
+    })?;
     let config = T::host_config(&endpoint, cmds_max, queue_depth)
-        .inspect_err(|err| err!("iscsi: no SCSI host over this endpoint: {err:?}\n"))?;
+        .inspect_err(|err| err!("iscsi: {portal}: no SCSI host over this connection: {err:?}\n"))?;
     let host = Host::new(reg, config, cmds_max)
-        .inspect_err(|err| err!("iscsi: cannot make a SCSI host: {err:?}\n"))?;
+        .inspect_err(|err| err!("iscsi: {portal}: cannot make a SCSI host: {err:?}\n"))?;
 
     // SAFETY: The host is valid and added. What it says is what libiscsi computed itself, so
     // that it fits.
@@ -153,7 +156,7 @@ pub(crate) fn create<T: Transport>(
         )
     };
     let Some(cls_session) = NonNull::new(cls_session) else {
-        err!("iscsi: cannot set up a session\n");
+        err!("iscsi: {portal}: cannot set up a session: {ENOMEM:?}\n");
         return Err(ENOMEM);
     };
     // SAFETY: Just set up, with `cmds_max` tasks, and without a connection nobody uses them.
@@ -205,6 +208,23 @@ pub(crate) unsafe fn destroy<T: Transport>(
         bindings::iscsi_session_free(cls_session.as_ptr());
     }
     reg.session_freed();
+}
+
+/// Returns a session that user space has named, and the registration.
+///
+/// Fails with [`EINVAL`] if it is one of another transport.
+///
+/// # Safety
+///
+/// Must be called from a callback of the transport `T`, with a valid session.
+pub(crate) unsafe fn named<'a, T: Transport>(
+    cls_session: *mut bindings::iscsi_cls_session,
+) -> Result<(&'a Registration<T>, NonNull<bindings::iscsi_cls_session>)> {
+    // SAFETY: By the safety requirements.
+    unsafe {
+        let reg = Registration::of((*cls_session).transport)?;
+        Ok((reg, NonNull::new_unchecked(cls_session)))
+    }
 }
 
 /// Returns the session of a class session.

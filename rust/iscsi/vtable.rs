@@ -92,16 +92,6 @@ fn errno(result: Result) -> c_int {
     }
 }
 
-/// Returns the registration, for a callback of `T`.
-///
-/// # Safety
-///
-/// As for [`Registration::current`].
-unsafe fn registration<'a, T: Transport>() -> Result<&'a Registration<T>> {
-    // SAFETY: By the safety requirements.
-    unsafe { Registration::current() }.ok_or(ENODEV)
-}
-
 /// Says which parameters sysfs shows. May sleep.
 ///
 /// # Safety
@@ -150,7 +140,7 @@ unsafe extern "C" fn ep_connect<T: Transport>(
         }
     };
     // SAFETY: This is a callback of `T`.
-    match unsafe { registration::<T>() }
+    match unsafe { Registration::<T>::current() }
         .and_then(|reg| reg.endpoints().connect(addr, non_blocking != 0))
     {
         Ok(ep) => ep.as_ptr(),
@@ -171,7 +161,7 @@ unsafe extern "C" fn ep_poll<T: Transport>(
 ) -> c_int {
     let _noio = NoIo::enter();
     // SAFETY: This is a callback of `T`.
-    let result = unsafe { registration::<T>() }.and_then(|reg| {
+    let result = unsafe { Registration::<T>::current() }.and_then(|reg| {
         let endpoint = reg.endpoints().find(ep).ok_or(ENOTCONN)?;
         T::ep_poll(&endpoint, timeout_ms)
     });
@@ -191,7 +181,7 @@ unsafe extern "C" fn ep_poll<T: Transport>(
 unsafe extern "C" fn ep_disconnect<T: Transport>(ep: *mut bindings::iscsi_endpoint) {
     let _noio = NoIo::enter();
     // SAFETY: This is a callback of `T`.
-    let Ok(reg) = (unsafe { registration::<T>() }) else {
+    let Ok(reg) = (unsafe { Registration::<T>::current() }) else {
         return;
     };
     // SAFETY: The transport class has a reference on the endpoint.
@@ -216,7 +206,7 @@ unsafe extern "C" fn get_ep_param<T: Transport>(
         return ENOSYS.to_errno();
     }
     // SAFETY: This is a callback of `T`.
-    let result = unsafe { registration::<T>() }.and_then(|reg| {
+    let result = unsafe { Registration::<T>::current() }.and_then(|reg| {
         let endpoint = reg.endpoints().find(ep).ok_or(ENOTCONN)?;
         T::ep_address(&endpoint)
     });
@@ -242,8 +232,9 @@ unsafe extern "C" fn create_session<T: Transport>(
     queue_depth: u16,
     initial_cmdsn: u32,
 ) -> *mut bindings::iscsi_cls_session {
+    let _noio = NoIo::enter();
     // SAFETY: This is a callback of `T`.
-    unsafe { registration::<T>() }
+    unsafe { Registration::<T>::current() }
         .and_then(|reg| session::create(reg, ep, cmds_max, queue_depth, initial_cmdsn))
         .map_or(ptr::null_mut(), NonNull::as_ptr)
 }
@@ -253,28 +244,31 @@ unsafe extern "C" fn create_session<T: Transport>(
 ///
 /// # Safety
 ///
-/// To be called by the transport class only, with a session of `T` whose connections are
-/// destroyed.
+/// To be called by the transport class only, with a session whose connections are destroyed.
 unsafe extern "C" fn destroy_session<T: Transport>(cls_session: *mut bindings::iscsi_cls_session) {
+    let _noio = NoIo::enter();
     // SAFETY: This is a callback of `T`; the session keeps the module.
-    let Ok(reg) = (unsafe { registration::<T>() }) else {
+    let Ok((reg, cls_session)) = (unsafe { session::named::<T>(cls_session) }) else {
         return;
     };
     // SAFETY: By the safety requirements.
-    unsafe { session::destroy(reg, NonNull::new_unchecked(cls_session)) };
+    unsafe { session::destroy(reg, cls_session) };
 }
 
 /// Creates a connection. A request of user space, under `rx_queue_mutex`; may sleep.
 ///
 /// # Safety
 ///
-/// To be called by the transport class only, with a session of `T`.
+/// To be called by the transport class only, with a session.
 unsafe extern "C" fn create_conn<T: Transport>(
     cls_session: *mut bindings::iscsi_cls_session,
     cid: u32,
 ) -> *mut bindings::iscsi_cls_conn {
-    // SAFETY: By the safety requirements.
-    unsafe { control::create::<T>(NonNull::new_unchecked(cls_session), cid) }
+    let _noio = NoIo::enter();
+    // SAFETY: This is a callback of `T`.
+    unsafe { session::named::<T>(cls_session) }
+        // SAFETY: A valid session of `T`.
+        .and_then(|(_, cls_session)| unsafe { control::create::<T>(cls_session, cid) })
         .map_or(ptr::null_mut(), NonNull::as_ptr)
 }
 
@@ -283,7 +277,7 @@ unsafe extern "C" fn create_conn<T: Transport>(
 ///
 /// # Safety
 ///
-/// To be called by the transport class only, with a session of `T` and a connection of that.
+/// To be called by the transport class only, with a session and a connection of that.
 unsafe extern "C" fn bind_conn<T: Transport>(
     _cls_session: *mut bindings::iscsi_cls_session,
     cls_conn: *mut bindings::iscsi_cls_conn,
@@ -291,11 +285,8 @@ unsafe extern "C" fn bind_conn<T: Transport>(
     is_leading: c_int,
 ) -> c_int {
     // SAFETY: This is a callback of `T`.
-    errno(unsafe { registration::<T>() }.and_then(|reg| {
-        // SAFETY: By the safety requirements.
-        let control = unsafe { Control::<T>::new(NonNull::new_unchecked(cls_conn)) };
-        control.bind(reg, handle, is_leading)
-    }))
+    let control = unsafe { Control::<T>::named(cls_conn) };
+    errno(control.and_then(|(reg, control)| control.bind(reg, handle, is_leading)))
 }
 
 /// Starts full feature phase. A request of user space, under `rx_queue_mutex` and `ep_mutex` of
@@ -303,11 +294,10 @@ unsafe extern "C" fn bind_conn<T: Transport>(
 ///
 /// # Safety
 ///
-/// To be called by the transport class only, with a connection of `T`.
+/// To be called by the transport class only, with a connection.
 unsafe extern "C" fn start_conn<T: Transport>(cls_conn: *mut bindings::iscsi_cls_conn) -> c_int {
-    // SAFETY: By the safety requirements.
-    let control = unsafe { Control::<T>::new(NonNull::new_unchecked(cls_conn)) };
-    errno(control.start())
+    // SAFETY: This is a callback of `T`.
+    errno(unsafe { Control::<T>::named(cls_conn) }.and_then(|(_, control)| control.start()))
 }
 
 /// Stops a connection. A request of user space, under `rx_queue_mutex`, or the transport class's
@@ -315,32 +305,32 @@ unsafe extern "C" fn start_conn<T: Transport>(cls_conn: *mut bindings::iscsi_cls
 ///
 /// # Safety
 ///
-/// To be called by the transport class only, with a connection of `T`.
+/// To be called by the transport class only, with a connection.
 unsafe extern "C" fn stop_conn<T: Transport>(cls_conn: *mut bindings::iscsi_cls_conn, flag: c_int) {
-    // SAFETY: By the safety requirements.
-    let control = unsafe { Control::<T>::new(NonNull::new_unchecked(cls_conn)) };
-    control.stop(flag);
+    // SAFETY: This is a callback of `T`.
+    if let Ok((_, control)) = unsafe { Control::<T>::named(cls_conn) } {
+        control.stop(flag);
+    }
 }
 
 /// Destroys a connection. A request of user space, under `rx_queue_mutex`; may sleep.
 ///
 /// # Safety
 ///
-/// To be called by the transport class only, with a connection of `T`, for the last time.
+/// To be called by the transport class only, with a connection, for the last time.
 unsafe extern "C" fn destroy_conn<T: Transport>(cls_conn: *mut bindings::iscsi_cls_conn) {
     // SAFETY: This is a callback of `T`.
-    let Ok(reg) = (unsafe { registration::<T>() }) else {
-        return;
-    };
-    // SAFETY: By the safety requirements.
-    unsafe { Control::<T>::new(NonNull::new_unchecked(cls_conn)).destroy(reg) };
+    if let Ok((reg, control)) = unsafe { Control::<T>::named(cls_conn) } {
+        // SAFETY: By the safety requirements.
+        unsafe { control.destroy(reg) };
+    }
 }
 
 /// Sets a parameter. A request of user space, under `rx_queue_mutex`; may sleep.
 ///
 /// # Safety
 ///
-/// To be called by the transport class only, with a connection of `T` and a string that ends in
+/// To be called by the transport class only, with a connection and a string that ends in
 /// NUL.
 unsafe extern "C" fn set_param<T: Transport>(
     cls_conn: *mut bindings::iscsi_cls_conn,
@@ -350,29 +340,27 @@ unsafe extern "C" fn set_param<T: Transport>(
 ) -> c_int {
     // SAFETY: By the safety requirements; nobody changes the message meanwhile.
     let value: &CStr = unsafe { CStr::from_char_ptr(buf) };
-    // SAFETY: By the safety requirements.
-    let control = unsafe { Control::<T>::new(NonNull::new_unchecked(cls_conn)) };
-    errno(control.set_param(Param::from_raw(param), value, len))
+    // SAFETY: This is a callback of `T`.
+    let control = unsafe { Control::<T>::named(cls_conn) };
+    errno(control.and_then(|(_, control)| control.set_param(Param::from_raw(param), value, len)))
 }
 
 /// Reports statistics. A request of user space, under `rx_queue_mutex`; may sleep.
 ///
 /// # Safety
 ///
-/// To be called by the transport class only, with a connection of `T` and zeroed memory with
+/// To be called by the transport class only, with a connection and zeroed memory with
 /// room for `ISCSI_STATS_CUSTOM_MAX` counters.
 unsafe extern "C" fn get_stats<T: Transport>(
     cls_conn: *mut bindings::iscsi_cls_conn,
     stats: *mut bindings::iscsi_stats,
 ) {
-    // SAFETY: By the safety requirements.
-    let (control, mut stats) = unsafe {
-        (
-            Control::<T>::new(NonNull::new_unchecked(cls_conn)),
-            Stats::new(NonNull::new_unchecked(stats)),
-        )
+    // SAFETY: This is a callback of `T`.
+    let Ok((_, control)) = (unsafe { Control::<T>::named(cls_conn) }) else {
+        return;
     };
-    control.stats(&mut stats);
+    // SAFETY: By the safety requirements.
+    control.stats(&mut unsafe { Stats::new(NonNull::new_unchecked(stats)) });
 }
 
 /// Sends a PDU. A request of user space, under `rx_queue_mutex` and `ep_mutex` of the connection;
@@ -380,7 +368,7 @@ unsafe extern "C" fn get_stats<T: Transport>(
 ///
 /// # Safety
 ///
-/// To be called by the transport class only, with a connection of `T`, a header, and so many bytes
+/// To be called by the transport class only, with a connection, a header, and so many bytes
 /// of data.
 unsafe extern "C" fn send_pdu<T: Transport>(
     cls_conn: *mut bindings::iscsi_cls_conn,
@@ -388,7 +376,11 @@ unsafe extern "C" fn send_pdu<T: Transport>(
     data: *mut c_char,
     len: u32,
 ) -> c_int {
-    // SAFETY: By the safety requirements.
+    // SAFETY: This is a callback of `T`.
+    if let Err(err) = unsafe { Control::<T>::named(cls_conn) } {
+        return err.to_errno();
+    }
+    // SAFETY: By the safety requirements; the connection is one of `T`.
     unsafe { request::send::<T>(NonNull::new_unchecked(cls_conn), hdr, data, len) }
 }
 
