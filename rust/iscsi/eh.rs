@@ -15,7 +15,7 @@
 
 use crate::bindings;
 use crate::conn::ConnData;
-use crate::lock::{BackBh, Frwd};
+use crate::lock::Frwd;
 use crate::session::{session_of, tasks};
 use crate::task::is_completed;
 use crate::{ConnError, Transport};
@@ -94,10 +94,25 @@ impl Wait {
         state as u32 != bindings::ISCSI_STATE_LOGGED_IN
     }
 
+    /// Returns whether the session has tasks that may be looked at, as long as the lock is held.
+    ///
+    /// A reset may come through a file of a device that was opened before the logout. The file keeps
+    /// the session, but its tasks are freed with it: after the teardown of its connection, which
+    /// takes the lock to say so. Without a connection no command has a task (nor is one waited for
+    /// whose connection had to be leaked, which is an error of the driver and in the log).
+    fn has_tasks(&self, _frwd: &Frwd<'_>) -> bool {
+        // SAFETY: The session is valid while its error handler runs, and the lock is held.
+        unsafe { !(*self.session.as_ptr()).leadconn.is_null() }
+    }
+
     /// Returns how many commands there are to wait for.
     fn count(&self) -> usize {
         // SAFETY: The session is valid while its error handler runs.
-        let _back = unsafe { BackBh::lock(self.session) };
+        let frwd = unsafe { Frwd::lock(self.session) };
+        if !self.has_tasks(&frwd) {
+            return 0;
+        }
+        let _back = frwd.back();
         // SAFETY: Session and tasks are valid, the lock is held, and the command that a scope
         // may name is lent to the handler.
         unsafe {
@@ -111,8 +126,11 @@ impl Wait {
     fn invalidate<T: Transport>(&self) {
         // SAFETY: The session is valid while its error handler runs.
         let frwd = unsafe { Frwd::lock(self.session) };
+        if !self.has_tasks(&frwd) {
+            return;
+        }
 
-        // SAFETY: Session and tasks are valid.
+        // SAFETY: Session and tasks are valid while the lock is held.
         for task in unsafe { tasks(self.session) } {
             let back = frwd.back();
             // SAFETY: As in `count`.

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from harness import leftover, program, slow
+from harness import leftover, program, sgio, slow
 from harness.case import BOTH, LIO, case, check, equal
 from harness.env import PATIENT, Env, opens
 from harness.faults import ended_by_an_error, endless
@@ -35,6 +35,26 @@ def logout_under_load(env: Env) -> None:
     print(f"# the logout took {time.monotonic() - began:.1f} s", flush=True)
     ended_by_an_error(job)
     equal("sessions after the logout", initiator.sessions(), [])
+    with env.session() as again:
+        disk.fio_verify(again.disks()[0], bs="16k", size="4m")
+
+
+@case(BOTH, limit=150)
+def reset_after_the_logout(env: Env) -> None:
+    """A file that was opened before the logout still takes resets: they fail, and find no command.
+
+    It keeps the session, but not the commands that were the session's.
+    """
+    node = env.node()
+    session = initiator.login(node)
+    path = session.wait_disks()[0]
+    wait_for(f"{path} can be opened", lambda: opens(path), 30)
+    with sgio.Device(path) as device:
+        device.settle()
+        initiator.logout(node)
+        equal("sessions after the logout", initiator.sessions(), [])
+        for what in sgio.Reset:
+            check(device.reset(what) != 0, f"a reset of the {what.name.lower()} succeeded without a session")
     with env.session() as again:
         disk.fio_verify(again.disks()[0], bs="16k", size="4m")
 

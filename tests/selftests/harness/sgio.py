@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""SCSI commands through SG_IO: any CDB, memory at any offset, all that comes back.
+"""SCSI commands through SG_IO: any CDB, memory at any offset, all that comes back; resets.
 
 include/uapi/scsi/sg.h of the kernel defines the structure.
 """
@@ -7,6 +7,7 @@ include/uapi/scsi/sg.h of the kernel defines the structure.
 from __future__ import annotations
 
 import ctypes
+import enum
 import fcntl
 import os
 import struct
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from harness.case import Failure
 from harness.data import Memory
 
-SG_IO = 0x2285
+SG_IO, SG_SCSI_RESET = 0x2285, 0x2284
 NONE, TO_DEVICE, FROM_DEVICE = -1, -2, -3
 SENSE_BYTES = 252
 
@@ -38,6 +39,12 @@ class _Header(ctypes.Structure):
         ("sb_len_wr", ctypes.c_ubyte), ("host_status", ctypes.c_ushort),
         ("driver_status", ctypes.c_ushort), ("resid", ctypes.c_int),
         ("duration", ctypes.c_uint), ("info", ctypes.c_uint)]
+
+
+class Reset(enum.IntEnum):
+    """What is reset: include/uapi/scsi/scsi_ioctl.h. A reset that fails goes on to what is larger."""
+
+    DEVICE, HOST, TARGET = 1, 3, 4
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,14 @@ class Device:
         memory = Memory(max(len(content), 1))
         memory.view[:len(content)] = content
         return self.execute(cdb, TO_DEVICE, memory.address, len(content), timeout)
+
+    def reset(self, what: Reset) -> int:
+        """Reset it; returns 0, or the errno."""
+        try:
+            fcntl.ioctl(self._fd, SG_SCSI_RESET, struct.pack("i", what))
+        except OSError as exc:
+            return exc.errno
+        return 0
 
     def settle(self) -> None:
         """Take away unit attentions that wait to be told."""
