@@ -23,6 +23,7 @@ use crate::{
     mr::Region,
     qp::Qp,
     recv::{Receives, RecvBuffer},
+    recv_account,
     response::Violation,
     send::Sender,
     send_queue::{self, SqProducer},
@@ -161,7 +162,7 @@ pub struct ChannelConfig {
 }
 
 /// Extra receive requests that a queue pair must hold for its channel.
-pub const EXTRA_RECEIVES: u32 = Receives::EXTRA;
+pub const EXTRA_RECEIVES: u32 = recv_account::EXTRA;
 
 /// A channel.
 ///

@@ -12,7 +12,7 @@
 //!   expose. What a posted work request names is owned by the channel until the
 //!   request has completed; user memory that a remote key exposes is owned by
 //!   the channel until the key is dead.
-//! - `slot_state` and `send_queue`: the bookkeeping of both, as pure code.
+//! - `slot_state`, `send_queue` and `recv_account`: the bookkeeping of these, as pure code.
 
 pub mod channel;
 pub mod cm;
@@ -25,6 +25,7 @@ mod mr;
 mod prepared;
 pub mod qp;
 mod recv;
+mod recv_account;
 mod response;
 pub mod send;
 mod send_account;

@@ -6,40 +6,18 @@
 use crate::{
     bindings,
     dma::{self, Buffer, Direction, Pool},
+    recv_account::{ring_len, Batch, Holder, LARGE},
 };
-use core::{
-    cell::UnsafeCell,
-    ptr::NonNull,
-    sync::atomic::{
-        AtomicU32,
-        Ordering::{AcqRel, Acquire, Relaxed, Release},
-    },
-};
+use core::{cell::UnsafeCell, ptr::NonNull};
 use kernel::{prelude::*, types::Opaque};
-
-/// How many large buffers there are. Two, because the next request can leave
-/// while the completion handler still reads the last response; the one after that
-/// cannot, as handlers run one at a time.
-const LARGE: usize = 2;
-
-/// The state of a receive buffer.
-///
-/// The device writes a buffer only while it is posted, and the CPU reads it only
-/// in the completion handler, before it is posted again.
-const IDLE: u32 = 0;
-const POSTED: u32 = 1;
-const READING: u32 = 2;
-
-/// How many buffers of the ring are posted at once. Up to one less wait for the others.
-const BATCH: u32 = 8;
 
 /// A receive buffer.
 ///
 /// # Invariants
 ///
 /// `mem` is `len` bytes, mapped at `addr` for the channel's life. The queue pair and the
-/// batch together have at most one receive request with it, and only while `state` is
-/// `POSTED`. The completion that has set that state has `wr` until the batch is posted; all
+/// batch together have at most one receive request with it, and only while `holder` says that
+/// it is posted. The completion that has said so has `wr` until the batch is posted; all
 /// else of the request is constant.
 pub(crate) struct RecvBuffer {
     pub(crate) cqe: Opaque<bindings::ib_cqe>,
@@ -47,7 +25,7 @@ pub(crate) struct RecvBuffer {
     addr: u64,
     len: u32,
     large: bool,
-    state: AtomicU32,
+    holder: Holder,
     /// The receive request, and what it receives to. Only the link to the next changes.
     wr: Opaque<bindings::ib_recv_wr>,
     sge: Opaque<bindings::ib_sge>,
@@ -55,7 +33,7 @@ pub(crate) struct RecvBuffer {
 
 // SAFETY: Memory and mapping are tied to no thread.
 unsafe impl Send for RecvBuffer {}
-// SAFETY: `state` decides who may touch the memory.
+// SAFETY: `holder` decides who may touch the memory.
 unsafe impl Sync for RecvBuffer {}
 
 impl RecvBuffer {
@@ -89,11 +67,10 @@ impl RecvBuffer {
     /// reference to the buffer's bytes may be left.
     #[inline]
     pub(crate) unsafe fn post(&self, qp: *mut bindings::ib_qp) -> Result {
-        let posted = self.state.compare_exchange(IDLE, POSTED, AcqRel, Relaxed);
-        if posted.is_err() {
+        if !self.holder.post() {
             return Ok(());
         }
-        // SAFETY: We have set the state, and `qp` is valid by the contract. The buffer stays
+        // SAFETY: The buffer is ours to post, and `qp` is valid by the contract. The buffer stays
         // mapped for the channel's life. The provider gets a copy of the request: it reads the
         // link when the buffer may already have completed, and gone into the batch.
         let ret = unsafe {
@@ -102,7 +79,7 @@ impl RecvBuffer {
             bindings::ib_post_recv(qp, &raw const wr, core::ptr::null_mut())
         };
         if ret != 0 {
-            self.state.store(IDLE, Relaxed);
+            self.holder.refused();
             return Err(Error::from_errno(ret));
         }
         Ok(())
@@ -138,7 +115,7 @@ impl RecvBuffer {
     #[inline]
     pub(crate) unsafe fn bytes(&self, dev: *mut bindings::ib_device, len: u32) -> &[u8] {
         let len = len.min(self.len) as usize;
-        self.state.store(READING, Relaxed);
+        self.holder.reading();
         // SAFETY: Part of a live mapping, by the type invariant.
         unsafe { dma::sync_for_cpu(dev, self.addr, len, Direction::FromDevice) };
         // SAFETY: The device wrote `len` bytes and does not write any more.
@@ -159,37 +136,30 @@ impl RecvBuffer {
     /// Says that the buffer, which was read, may be posted when it is needed.
     #[inline]
     pub(crate) fn idle(&self) {
-        self.state.store(IDLE, Release);
+        self.holder.idle();
     }
 
     /// Whether the buffer is with the queue pair.
     #[inline]
     pub(crate) fn is_posted(&self) -> bool {
-        self.state.load(Relaxed) == POSTED
+        self.holder.is_posted()
     }
 
     /// Whether the buffer can be posted.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
-        self.state.load(Acquire) == IDLE
+        self.holder.is_idle()
     }
-}
-
-/// Buffers of the ring that wait to be posted together: a call for each costs as much as
-/// the posting.
-struct Batch {
-    first: *mut bindings::ib_recv_wr,
-    count: u32,
 }
 
 /// All receive buffers of a channel.
 ///
 /// # Invariants
 ///
-/// `batch` is accessed by completions only, of which one runs at a time. It is a chain
-/// of `count` requests of buffers whose state is `POSTED`.
+/// `batch` is accessed by completions only, of which one runs at a time. Its requests are of
+/// buffers that are posted by what their `holder` says, and each links to the one before it.
 pub(crate) struct Receives {
-    batch: UnsafeCell<Batch>,
+    batch: UnsafeCell<Batch<NonNull<bindings::ib_recv_wr>>>,
     ring: KVVec<RecvBuffer>,
     large: KVec<RecvBuffer>,
     // What the buffers point into.
@@ -203,9 +173,6 @@ unsafe impl Send for Receives {}
 unsafe impl Sync for Receives {}
 
 impl Receives {
-    /// How many requests the receive queue must hold besides those that are asked for.
-    pub(crate) const EXTRA: u32 = LARGE as u32 + BATCH - 1;
-
     /// Posts a buffer again: one of the ring together with others.
     ///
     /// # Errors
@@ -224,19 +191,18 @@ impl Receives {
             return unsafe { buffer.post(qp) };
         }
         // INVARIANT: Nobody else posts a buffer that is read.
-        buffer.state.store(POSTED, Relaxed);
-        // SAFETY: By the type invariant we are alone with the batch, and with the request,
-        // as we have set the state.
-        let (batch, wr) = unsafe { (&mut *self.batch.get(), buffer.wr.get()) };
-        // SAFETY: As above.
-        unsafe { (*wr).next = batch.first };
-        batch.first = wr;
-        batch.count = batch.count.wrapping_add(1);
-        if batch.count < BATCH {
+        buffer.holder.again();
+        let wr = buffer.wr.get();
+        // SAFETY: By the type invariant we are alone with the batch.
+        let batch = unsafe { &mut *self.batch.get() };
+        // SAFETY: The request is in the buffer.
+        let next = batch.add(unsafe { NonNull::new_unchecked(wr) });
+        // INVARIANT: To the one before.
+        // SAFETY: We have the request, as we have said that the buffer is posted.
+        unsafe { (*wr).next = next.map_or(core::ptr::null_mut(), NonNull::as_ptr) };
+        if !batch.take() {
             return Ok(());
         }
-        batch.first = core::ptr::null_mut();
-        batch.count = 0;
         // SAFETY: By the type invariant and the contract; requests are copied.
         match unsafe { bindings::ib_post_recv(qp, wr, core::ptr::null_mut()) } {
             0 => Ok(()),
@@ -266,13 +232,12 @@ impl Receives {
                 addr,
                 len: u32::try_from(len)?,
                 large,
-                state: AtomicU32::new(IDLE),
+                holder: Holder::new(),
                 wr: Opaque::zeroed(),
                 sge: Opaque::zeroed(),
             })
         };
-        // So many more wait in the batch.
-        let count = count + (BATCH - 1) as usize;
+        let count = ring_len(count);
         // SAFETY: By our contract.
         let pool = unsafe { Pool::new(dev, count, len, Direction::FromDevice) }?;
         let mut ring: KVVec<RecvBuffer> = KVVec::with_capacity(count, GFP_KERNEL)?;
@@ -296,10 +261,7 @@ impl Receives {
         ring.iter_mut().for_each(|buffer| buffer.place(lkey));
         large.iter_mut().for_each(|buffer| buffer.place(lkey));
         Ok(Self {
-            batch: UnsafeCell::new(Batch {
-                first: core::ptr::null_mut(),
-                count: 0,
-            }),
+            batch: UnsafeCell::new(Batch::new()),
             ring,
             large,
             _pool: pool,
@@ -325,7 +287,7 @@ mod tests {
 
     /// What a session asks for, and what the ring has besides.
     const COUNT: usize = 20;
-    const RING: usize = COUNT + BATCH as usize - 1;
+    const RING: usize = ring_len(COUNT);
 
     /// A queue pair without a device behind it, which remembers what it was given.
     ///
@@ -475,7 +437,7 @@ mod tests {
             assert!(queue.posted.len() <= RING + LARGE);
         }
         // SAFETY: No completion is running.
-        let waiting = unsafe { (*receives.batch.get()).count } as usize;
+        let waiting = unsafe { (*receives.batch.get()).waiting() };
         assert_eq!(queue.posted.len() + waiting, RING + LARGE);
         Ok(())
     }

@@ -43,7 +43,7 @@ VARIANTS = {
         "rust/rdma/send_queue.rs", r"(?m)^(const MAX_INTERVAL: u32 = )\d+;", r"\g<1>1;",
         "ours built with one signalled work request in one instead of one in 32"),
     "receives one by one": Variant(
-        "rust/rdma/recv.rs", r"(?m)^(const BATCH: u32 = )\d+;", r"\g<1>1;",
+        "rust/rdma/recv_account.rs", r"(?m)^(const BATCH: u32 = )\d+;", r"\g<1>1;",
         "ours built to post each receive buffer when it is free, not eight of them together"),
     # Not IB_POLL_WORKQUEUE, whose queues LIO would share, which is in the same machine.
     "polled by a worker": Variant(

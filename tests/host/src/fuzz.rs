@@ -9,7 +9,7 @@
 
 use crate::models::send_queue::{play, Step};
 use crate::models::slot_state::{end, step, Event, Model, FOREIGN, OWN};
-use crate::models::{cm_data, number, wire};
+use crate::models::{cm_data, number, receives, wire};
 use crate::send_queue::{Chain, Share, MAX_CHAIN};
 use crate::slot_state::SlotState;
 
@@ -17,13 +17,14 @@ use crate::slot_state::SlotState;
 pub type Target = fn(&[u8]);
 
 /// All of them; each has a program in `fuzz/` and a file in `corpus/` of its name.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("wire", wire),
     ("header", header),
     ("cm_data", cm_data),
     ("number", number),
     ("slot_state", slot_state),
     ("send_queue", send_queue),
+    ("receives", receives),
 ];
 
 /// A message of the target.
@@ -133,6 +134,31 @@ pub fn send_queue(data: &[u8]) {
         }
     });
     play(capacity, |_, _| (), steps);
+}
+
+/// Receive buffers: how many are wanted, then two bytes for each step.
+pub fn receives(data: &[u8]) {
+    let Some((count, steps)) = data.split_first() else {
+        return;
+    };
+    let steps = steps.chunks_exact(2).map(|bytes| {
+        let (what, number) = match *bytes {
+            [what, number] => (what, usize::from(number)),
+            _ => (0, 0),
+        };
+        match what & 7 {
+            0 | 1 => receives::Step::Post {
+                buffer: number,
+                taken: what & 8 != 0,
+            },
+            2 => receives::Step::Flush { request: number },
+            _ => receives::Step::Complete {
+                request: number,
+                keep: what & 8 != 0,
+            },
+        }
+    });
+    receives::play(usize::from(*count) % 40, steps);
 }
 
 #[cfg(test)]

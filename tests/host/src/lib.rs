@@ -28,6 +28,8 @@ mod cm_data;
 mod number;
 #[path = "../../../drivers/infiniband/ulp/iser_rs/opcode.rs"]
 mod opcode;
+#[path = "../../../rust/rdma/recv_account.rs"]
+mod recv_account;
 #[path = "../../../rust/rdma/response.rs"]
 pub mod response;
 #[path = "../../../rust/rdma/send_account.rs"]
@@ -50,6 +52,8 @@ mod models;
 mod cm_data_props;
 #[cfg(test)]
 mod number_props;
+#[cfg(test)]
+mod receives_props;
 #[cfg(test)]
 mod send_queue_props;
 #[cfg(test)]

@@ -17,6 +17,7 @@
 
 pub(crate) mod cm_data;
 pub(crate) mod number;
+pub(crate) mod receives;
 pub(crate) mod send_queue;
 pub(crate) mod slot_state;
 pub(crate) mod wire;
