@@ -67,3 +67,63 @@ impl fmt::Display for Violation {
         }
     }
 }
+
+#[cfg(any(test, CONFIG_KUNIT = "y"))]
+#[cfg_attr(CONFIG_KUNIT = "y", kernel::macros::kunit_tests(rdma_response))]
+mod tests {
+    use super::*;
+
+    /// What is expected of a text from here on.
+    struct Rest<'a>(&'a str);
+
+    impl fmt::Write for Rest<'_> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0 = self.0.strip_prefix(text).ok_or(fmt::Error)?;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn names_and_texts() {
+        use fmt::Write;
+        let (key, own) = (0x1201, 0x1200);
+        let table = [
+            (
+                Violation::UnknownCommand,
+                "unknown_command",
+                "response to a command that is not outstanding",
+            ),
+            (
+                Violation::ResponseUnsent,
+                "response_unsent",
+                "response to a command that was never sent",
+            ),
+            (
+                Violation::DuplicateResponse,
+                "duplicate_response",
+                "second response to the same command",
+            ),
+            (
+                Violation::InvalidationNotNegotiated { key },
+                "invalidation_not_negotiated",
+                "remote invalidation of key 0x00001201, none was negotiated",
+            ),
+            (
+                Violation::InvalidationWithoutKey { key },
+                "invalidation_without_key",
+                "remote invalidation of key 0x00001201, the command has none",
+            ),
+            (
+                Violation::ForeignKey { key, own },
+                "foreign_key",
+                "remote invalidation of key 0x00001201, the command's is 0x00001200",
+            ),
+        ];
+        for (violation, name, text) in table {
+            assert_eq!(violation.name(), name);
+            let mut rest = Rest(text);
+            assert!(write!(rest, "{violation}").is_ok());
+            assert_eq!(rest.0, "");
+        }
+    }
+}

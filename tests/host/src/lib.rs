@@ -36,6 +36,8 @@ pub mod response;
 mod send_account;
 #[path = "../../../rust/rdma/send_queue.rs"]
 mod send_queue;
+#[path = "../../../drivers/infiniband/ulp/iser_rs/sizes.rs"]
+mod sizes;
 #[path = "../../../rust/rdma/slot_state.rs"]
 pub mod slot_state;
 #[path = "../../../drivers/infiniband/ulp/iser_rs/state.rs"]
@@ -47,6 +49,12 @@ mod wire;
 
 pub mod fuzz;
 mod models;
+mod stubs;
+
+// What `sizes` takes from these crates is in `stubs`.
+extern crate self as iscsi;
+extern crate self as rdma;
+use stubs::{channel, device, qp, send, ChannelConfig, SessionLimits};
 
 #[cfg(test)]
 mod cm_data_props;
@@ -56,6 +64,8 @@ mod number_props;
 mod receives_props;
 #[cfg(test)]
 mod send_queue_props;
+#[cfg(test)]
+mod sizes_props;
 #[cfg(test)]
 mod slot_state_props;
 #[cfg(test)]

@@ -7,7 +7,6 @@ use proptest::prelude::*;
 
 use crate::cases;
 use crate::models::slot_state::{end, step, Event, Key, Model, FOREIGN, OWN};
-use crate::response::Violation;
 use crate::slot_state::{Action, SlotState};
 
 /// Walks through every order in which the pending events can happen, and returns how many there
@@ -127,32 +126,4 @@ fn a_completion_too_many_leaves_the_memory_to_the_drain() {
     assert_eq!(state.settle(), Action::Wait);
     assert_eq!(state.on_abort(), Action::Wait);
     assert_eq!(state.on_drained(), Action::Release);
-}
-
-#[test]
-fn messages_name_the_values() {
-    let table = [
-        (
-            Violation::UnknownCommand,
-            "unknown_command",
-            "response to a command that is not outstanding",
-        ),
-        (
-            Violation::InvalidationNotNegotiated { key: 0x1201 },
-            "invalidation_not_negotiated",
-            "remote invalidation of key 0x00001201, none was negotiated",
-        ),
-        (
-            Violation::ForeignKey {
-                key: 0x1201,
-                own: 0x1200,
-            },
-            "foreign_key",
-            "remote invalidation of key 0x00001201, the command's is 0x00001200",
-        ),
-    ];
-    for (violation, name, text) in table {
-        assert_eq!(violation.name(), name);
-        assert_eq!(violation.to_string(), text);
-    }
 }

@@ -7,7 +7,6 @@ use proptest::prelude::*;
 
 use crate::cases;
 use crate::models::wire::{agree, header};
-use crate::violation::Violation;
 use crate::wire::{parse, BHS_LEN, HEADERS_LEN, ISER_HEADER_LEN};
 
 /// What an honest target sends.
@@ -94,29 +93,4 @@ proptest! {
     ) {
         header(old, write, read);
     }
-}
-
-#[test]
-fn messages_name_the_values() {
-    let table = [
-        (
-            Violation::TooShort { received: 12 },
-            "received 12 bytes, the headers alone take 76",
-        ),
-        (
-            Violation::SegmentTooLong {
-                announced: 99,
-                received: 7,
-            },
-            "DataSegmentLength 99, but 7 bytes of it received",
-        ),
-        (
-            Violation::DataTypePdu { opcode: 0x31 },
-            "data-type PDU (opcode 0x31) in an iSER message",
-        ),
-    ];
-    for (violation, text) in table {
-        assert_eq!(violation.to_string(), text);
-    }
-    assert!(std::mem::size_of::<Violation>() <= 12);
 }

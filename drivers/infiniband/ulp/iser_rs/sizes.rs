@@ -117,7 +117,7 @@ pub(crate) fn data_outs(unsolicited: u32, immediate: u32, segment: u32) -> u32 {
         .div_ceil(segment.max(1))
 }
 
-#[cfg(CONFIG_KUNIT = "y")]
+#[cfg(any(test, CONFIG_KUNIT = "y"))]
 #[cfg_attr(CONFIG_KUNIT = "y", kernel::macros::kunit_tests(ib_iser_sizes))]
 mod tests {
     use super::*;

@@ -157,3 +157,98 @@ impl fmt::Display for Violation {
         }
     }
 }
+
+#[cfg(any(test, CONFIG_KUNIT = "y"))]
+#[cfg_attr(CONFIG_KUNIT = "y", kernel::macros::kunit_tests(ib_iser_violation))]
+mod tests {
+    use super::*;
+
+    /// What is expected of a text from here on.
+    struct Rest<'a>(&'a str);
+
+    impl fmt::Write for Rest<'_> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0 = self.0.strip_prefix(text).ok_or(fmt::Error)?;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn names_and_texts() {
+        use fmt::Write;
+        let table = [
+            (
+                Violation::TooShort { received: 12 },
+                "too_short",
+                "received 12 bytes, the headers alone take 76",
+            ),
+            (
+                Violation::IserOpcode { opcode: 0xf },
+                "iser_opcode",
+                "iSER opcode 0xf, a control-type PDU has 0x1",
+            ),
+            (
+                Violation::IserFlags { flags: 0x14 },
+                "iser_flags",
+                "iSER flags 0x14 advertise a buffer of the target",
+            ),
+            (
+                Violation::AdditionalHeader { words: 3 },
+                "additional_header",
+                "TotalAHSLength 3, a target sends no AHS",
+            ),
+            (
+                Violation::SegmentTooLong {
+                    announced: 99,
+                    received: 7,
+                },
+                "segment_too_long",
+                "DataSegmentLength 99, but 7 bytes of it received",
+            ),
+            (
+                Violation::TrailingBytes {
+                    announced: 7,
+                    received: 99,
+                },
+                "trailing_bytes",
+                "DataSegmentLength 7, but 99 bytes received for it",
+            ),
+            (
+                Violation::DataTypePdu { opcode: 0x31 },
+                "data_type_pdu",
+                "data-type PDU (opcode 0x31) in an iSER message",
+            ),
+            (
+                Violation::Opcode { opcode: 7 },
+                "opcode",
+                "opcode 0x07 is none of a target's",
+            ),
+            (
+                Violation::ReservedTag { opcode: 0x21 },
+                "reserved_tag",
+                "reserved Initiator Task Tag in an answer (opcode 0x21)",
+            ),
+            (
+                Violation::SenseHeader { segment: 1 },
+                "sense_header",
+                "CHECK CONDITION with 1 byte of data, SenseLength takes 2",
+            ),
+            (
+                Violation::SenseLength {
+                    sense: 300,
+                    segment: 20,
+                },
+                "sense_length",
+                "SenseLength 300 in a data segment of 20 bytes",
+            ),
+        ];
+        for (violation, name, text) in table {
+            assert_eq!(violation.name(), name);
+            let mut rest = Rest(text);
+            assert!(write!(rest, "{violation}").is_ok());
+            assert_eq!(rest.0, "");
+        }
+        // It is handed on by value, for each PDU.
+        assert!(size_of::<Violation>() <= 12);
+    }
+}
