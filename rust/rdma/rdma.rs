@@ -20,7 +20,11 @@ mod completion;
 mod data_out;
 pub mod device;
 mod dma;
+#[cfg(CONFIG_KUNIT = "y")]
+mod dma_tests;
 mod failure;
+#[cfg(CONFIG_KUNIT = "y")]
+mod fake;
 mod mr;
 mod prepared;
 pub mod qp;

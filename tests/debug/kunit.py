@@ -3,7 +3,8 @@
 """Guest part of `make kunit`: load the module, pass on what its suites say.
 
 KUnit runs a module's suites when it is loaded, and keeps each one's KTAP in
-debugfs. A suite that the sources have and the kernel did not run is a failure.
+debugfs. A suite that the sources have and the kernel did not run is a failure,
+and so is a DMA mapping that a suite has left.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from lab.guest.system import read
 from lab.report import LabError
 
 DEBUGFS = Path("/sys/kernel/debug/kunit")
+MAPPINGS = Path("/sys/kernel/debug/dma-api")
 SUITE = re.compile(r"kunit_tests\((\w+)\)")
 RESULT = re.compile(r"^ *(not ok|ok) (\d+) ([^#]*?)(?: # (.*))?$")
 
@@ -45,13 +47,22 @@ def cases(ktap: str) -> tuple[int, list[str]]:
     return good, bad
 
 
+def mapped() -> int:
+    """How many DMA mappings there are; nothing else in this machine makes any meanwhile."""
+    if read(MAPPINGS / "disabled") != "N":
+        raise LabError("the kernel does not count DMA mappings")
+    return int(read(MAPPINGS / "nr_total_entries")) - int(read(MAPPINGS / "num_free_entries"))
+
+
 def main() -> int:
     """Print KTAP of all suites; the status says whether all passed."""
     suites = declared(Path(os.environ["ISER_SRC"]))
     driver = Driver.from_env()
     driver.install()
+    before = mapped()
     driver.load()
-    print(f"KTAP version 1\n1..{len(suites)}")
+    left = mapped() - before
+    print(f"KTAP version 1\n1..{len(suites) + 1}")
     failed = total = 0
     for number, name in enumerate(suites, 1):
         text = read(DEBUGFS / name / "results", "")
@@ -64,6 +75,8 @@ def main() -> int:
         failed += wrong
         why = "" if text else " # the kernel did not run it"
         print(f"{'not ok' if wrong else 'ok'} {number} {name}{why}", flush=True)
+    print(f"{'not ok' if left else 'ok'} {len(suites) + 1} no DMA mapping is left # {left}, and {before} before")
+    failed += bool(left)
     print(f"# {total} cases in {len(suites)} suites, {failed} suites failed")
     driver.unload()
     return 1 if failed or not suites else 0
