@@ -2,7 +2,8 @@
 
 //! What the KUnit suites have instead of an RDMA device and a command.
 
-use crate::{bindings, ScatterlistOwner};
+use crate::{bindings, mr::Region, ScatterlistOwner};
+use core::mem::ManuallyDrop;
 use kernel::{device, faux, prelude::*};
 
 /// Memory of zeroes.
@@ -72,6 +73,54 @@ impl Device {
     pub(crate) fn raw(&mut self) -> *mut bindings::ib_device {
         &raw mut *self.dev
     }
+}
+
+/// A memory region without a device behind it.
+pub(crate) struct FakeRegion {
+    mr: bindings::ib_mr,
+    dev: bindings::ib_device,
+}
+
+impl FakeRegion {
+    /// One whose first key is `key`.
+    pub(crate) fn new(key: u32) -> Result<KBox<Self>> {
+        // SAFETY: Zeroes are valid for both: operations are optional.
+        let mut fake = unsafe { zeroed::<Self>() }?;
+        fake.dev.ops.map_mr_sg = Some(map_mr_sg);
+        fake.mr.device = &raw mut fake.dev;
+        (fake.mr.lkey, fake.mr.rkey) = (key, key);
+        Ok(fake)
+    }
+
+    /// The region, to be used as long as `self` is there. Dropping it would give it back to a
+    /// device.
+    pub(crate) fn region(&mut self) -> ManuallyDrop<Region> {
+        // SAFETY: The tests keep `self`.
+        ManuallyDrop::new(unsafe { Region::fake(&raw mut self.mr) })
+    }
+}
+
+/// A number of entries that the provider refuses.
+pub(crate) const FAILING: i32 = 100;
+
+/// Maps up to four entries, of a page each.
+///
+/// # Safety
+///
+/// `mr` must be valid; the other pointers are not followed.
+unsafe extern "C" fn map_mr_sg(
+    mr: *mut bindings::ib_mr,
+    _sg: *mut bindings::scatterlist,
+    nents: i32,
+    _offset: *mut u32,
+) -> i32 {
+    if nents == FAILING {
+        return ENOMEM.to_errno();
+    }
+    let mapped = nents.min(4);
+    // SAFETY: By the contract.
+    unsafe { (*mr).length = mapped as u64 * 4096 };
+    mapped
 }
 
 /// User memory of a command, in segments.

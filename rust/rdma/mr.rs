@@ -152,64 +152,25 @@ impl Drop for Region {
 #[cfg_attr(CONFIG_KUNIT = "y", kernel::macros::kunit_tests(rdma_mr))]
 mod tests {
     use super::*;
-    use core::mem::ManuallyDrop;
+    use crate::fake::{FakeRegion, FAILING};
 
     const FIRST_KEY: u32 = 0xabcd_ef10;
 
-    /// A region without a device behind it.
-    struct Fake {
-        mr: bindings::ib_mr,
-        dev: bindings::ib_device,
-    }
-
-    impl Fake {
-        fn new() -> Result<KBox<Self>> {
-            let mut fake = KBox::<Self>::new_uninit(GFP_KERNEL)?;
-            // SAFETY: Zeroes are valid for both: operations are optional.
-            let mut fake = unsafe {
-                fake.as_mut_ptr()
-                    .cast::<u8>()
-                    .write_bytes(0, size_of::<Self>());
-                fake.assume_init()
-            };
-            fake.dev.ops.map_mr_sg = Some(map_mr_sg);
-            fake.mr.device = &raw mut fake.dev;
-            (fake.mr.lkey, fake.mr.rkey) = (FIRST_KEY, FIRST_KEY);
-            Ok(fake)
-        }
-
-        /// The region. Dropping it would give it back to a device.
-        fn region(&mut self) -> ManuallyDrop<Region> {
-            ManuallyDrop::new(Region {
-                raw: &raw mut self.mr,
-            })
-        }
-    }
-
-    /// A number of entries that the provider refuses.
-    const FAILING: i32 = 100;
-
-    /// Maps up to four entries.
-    ///
-    /// # Safety
-    ///
-    /// None: the pointers are not followed.
-    unsafe extern "C" fn map_mr_sg(
-        _mr: *mut bindings::ib_mr,
-        _sg: *mut bindings::scatterlist,
-        nents: i32,
-        _offset: *mut u32,
-    ) -> i32 {
-        if nents == FAILING {
-            ENOMEM.to_errno()
-        } else {
-            nents.min(4)
+    impl Region {
+        /// A region of which only mapping works. It must not be dropped, but forgotten.
+        ///
+        /// # Safety
+        ///
+        /// `raw` must be valid as long as the result is used.
+        pub(crate) unsafe fn fake(raw: *mut bindings::ib_mr) -> Self {
+            // INVARIANT: By the contract; it is never dropped.
+            Self { raw }
         }
     }
 
     #[test]
     fn each_use_has_another_key() -> Result {
-        let mut fake = Fake::new()?;
+        let mut fake = FakeRegion::new(FIRST_KEY)?;
         let mut region = fake.region();
         let mut last = region.rkey();
         let mut seen = [false; 256];
@@ -232,7 +193,7 @@ mod tests {
 
     #[test]
     fn all_entries_or_none() -> Result {
-        let mut fake = Fake::new()?;
+        let mut fake = FakeRegion::new(FIRST_KEY)?;
         let mut region = fake.region();
         let table = [
             (1, Ok(())),
@@ -245,6 +206,36 @@ mod tests {
             // SAFETY: No memory is mapped.
             let mapped = unsafe { region.map((core::ptr::null_mut(), entries)) };
             assert_eq!(mapped, expected);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn used_again_after_a_failed_map() -> Result {
+        let mut fake = FakeRegion::new(FIRST_KEY)?;
+        let mut region = fake.region();
+        let mut keys = KVec::with_capacity(6, GFP_KERNEL)?;
+        // Entries of one command after another, whether they map.
+        for (entries, maps) in [
+            (4, true),
+            (5, false),
+            (2, true),
+            (FAILING, false),
+            (FAILING, false),
+            (1, true),
+        ] {
+            // SAFETY: No memory is mapped.
+            let mapped = unsafe { region.map((core::ptr::null_mut(), entries)) };
+            assert_eq!(mapped.is_ok(), maps);
+            // What a failed map has named, no later one does.
+            assert!(!keys.contains(&region.rkey()));
+            keys.push(region.rkey(), GFP_KERNEL)?;
+            if maps {
+                assert_eq!(region.len(), entries as u64 * u64::from(REGION_PAGE));
+            }
+            // The work request is the same each time, and takes the key that is now.
+            assert_eq!(region.registration().mr, region.raw);
+            assert_eq!(region.lkey(), region.rkey());
         }
         Ok(())
     }

@@ -37,6 +37,8 @@ mod send_cq;
 mod send_queue;
 mod slot;
 mod slot_state;
+#[cfg(CONFIG_KUNIT = "y")]
+mod slot_tests;
 
 use iser_bindings as bindings;
 

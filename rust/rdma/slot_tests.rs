@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A command slot from one command to the next: its region gets another key each time, also when
+//! mapping fails, and its memory is let go once.
+
+#[cfg_attr(CONFIG_KUNIT = "y", kernel::macros::kunit_tests(rdma_slot))]
+mod tests {
+    use crate::{
+        bindings,
+        channel::{Channel, ChannelOps, Next, Received},
+        cm::{self, Handler},
+        dma::{Direction, SgMapping},
+        failure::Failure,
+        fake::{Device, FakeRegion, List, FAILING},
+        prepared::Claimed,
+        slot::{Memory, Owned, Slot},
+        slot_state::{Action, SlotState},
+        ScatterlistOwner,
+    };
+    use core::{
+        mem::ManuallyDrop,
+        ptr::NonNull,
+        sync::atomic::{AtomicU32, Ordering::Relaxed},
+    };
+    use kernel::{
+        prelude::*,
+        sync::{Arc, ArcBorrow},
+    };
+
+    /// An upper layer that is never called.
+    struct Ops;
+
+    impl Handler for Ops {
+        fn event(_id: ArcBorrow<'_, cm::Id<Self>>, _event: &cm::Event<'_, Self>) {}
+    }
+
+    impl ChannelOps for Ops {
+        type Owner = Owner;
+        type Token = ();
+        type Cm = Self;
+        const HEADER_LEN: usize = 76;
+
+        fn received(_channel: &Channel<Self>, _message: &Received<'_, Self>) -> Next {
+            Next::Keep
+        }
+
+        fn sent(_channel: &Channel<Self>, _token: (), _ok: bool) {}
+
+        fn failed(_channel: &Channel<Self>, _failure: Failure) {}
+    }
+
+    /// Memory that counts how often it was let go.
+    struct Owner(List, Arc<AtomicU32>);
+
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            self.1.fetch_add(1, Relaxed);
+        }
+    }
+
+    // SAFETY: Passed on.
+    unsafe impl ScatterlistOwner for Owner {
+        fn sgl(&self) -> *mut bindings::scatterlist {
+            self.0.sgl()
+        }
+
+        fn nents(&self) -> u32 {
+            self.0.nents()
+        }
+
+        fn len(&self) -> u32 {
+            self.0.len()
+        }
+    }
+
+    unsafe extern "C" fn done(_cq: *mut bindings::ib_cq, _wc: *mut bindings::ib_wc) {}
+
+    /// A slot with this region. Dropping it would drop the region.
+    fn slot(fake: &mut FakeRegion) -> ManuallyDrop<Slot<Ops>> {
+        let region = ManuallyDrop::into_inner(fake.region());
+        let header = NonNull::dangling();
+        ManuallyDrop::new(Slot::new(header, 0, region, done, done, done))
+    }
+
+    /// Claims the slot for a command with memory of this owner, and maps so many entries for the
+    /// region. Returns the key, and whether that went well.
+    ///
+    /// # Safety
+    ///
+    /// The slot must be free and the caller its sender; `dev` must outlive what the slot owns.
+    unsafe fn begin(
+        slot: &Slot<Ops>,
+        dev: *mut bindings::ib_device,
+        owner: Owner,
+        entries: i32,
+    ) -> Result<(u32, bool)> {
+        // SAFETY: By the contract.
+        unsafe {
+            assert!(slot.claim(SlotState::new(false)));
+            let mapping = SgMapping::new(dev, &owner, Direction::FromDevice).ok_or(ENOMEM)?;
+            *slot.owned() = Owned::Memory(Memory {
+                mapping,
+                _owner: owner,
+            });
+            let region = &mut *slot.region.get();
+            let mapped = region.map((core::ptr::null_mut(), entries)).is_ok();
+            Ok((region.rkey(), mapped))
+        }
+    }
+
+    #[test]
+    fn used_again_after_a_failed_map() -> Result {
+        let mut device = Device::with_dma()?;
+        let mut fake = FakeRegion::new(0xabcd_ef10)?;
+        let slot = slot(&mut fake);
+        let dropped = Arc::new(AtomicU32::new(0), GFP_KERNEL)?;
+        let mut keys = KVec::with_capacity(6, GFP_KERNEL)?;
+        // Entries of one command after another, whether they map.
+        let table = [
+            (4, true),
+            (5, false),
+            (FAILING, false),
+            (3, true),
+            (5, false),
+            (1, true),
+        ];
+        for (commands, (entries, maps)) in (0..).zip(table) {
+            let owner = Owner(List::new(&[512, 512])?, dropped.clone());
+            // SAFETY: The last command is over, and there is no other sender.
+            let (key, mapped) = unsafe { begin(&slot, device.raw(), owner, entries) }?;
+            assert_eq!(mapped, maps);
+            assert!(!keys.contains(&key));
+            keys.push(key, GFP_KERNEL)?;
+            assert_eq!(dropped.load(Relaxed), commands);
+            if !mapped {
+                // What `Prepared` does when it is dropped.
+                drop(Claimed(&slot));
+                assert_eq!(dropped.load(Relaxed), commands + 1);
+                continue;
+            }
+            let mut state = SlotState::new(false);
+            assert!(state.posted(true, 1).is_ok());
+            // SAFETY: Just claimed.
+            unsafe { slot.publish(state) };
+            let fresh = SlotState::new(false);
+            // The memory stays until the response, the send and the invalidation have come.
+            let response = slot.try_update(|state| state.on_response(None, key));
+            assert!(response == Ok(Action::Wait) && slot.is_sending());
+            // SAFETY: We are the sender.
+            assert!(unsafe { !slot.claim(fresh) });
+            assert!(slot.send_done());
+            assert!(slot.update(SlotState::settle) == Action::LocalInvalidate);
+            // SAFETY: We are the sender.
+            assert!(unsafe { !slot.claim(fresh) });
+            assert!(slot.update(SlotState::on_invalidated) == Action::Release);
+            assert_eq!(dropped.load(Relaxed), commands);
+            // SAFETY: As we are told.
+            drop(unsafe { slot.release() });
+            assert_eq!(dropped.load(Relaxed), commands + 1);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn given_up_without_a_response() -> Result {
+        let mut device = Device::with_dma()?;
+        let mut fake = FakeRegion::new(1)?;
+        let slot = slot(&mut fake);
+        let dropped = Arc::new(AtomicU32::new(0), GFP_KERNEL)?;
+        for commands in 0..3 {
+            let owner = Owner(List::new(&[512])?, dropped.clone());
+            // SAFETY: Nothing of the last command is in flight, and there is no other sender.
+            unsafe { begin(&slot, device.raw(), owner, 1) }?;
+            // What the one before has left went with its slot.
+            assert_eq!(dropped.load(Relaxed), commands);
+            let mut state = SlotState::new(false);
+            assert!(state.posted(false, 1).is_ok());
+            // SAFETY: Just claimed.
+            unsafe { slot.publish(state) };
+            assert!(!slot.send_done());
+            assert!(!slot.is_sending());
+        }
+        // SAFETY: As above; nothing was posted.
+        unsafe {
+            assert!(slot.claim(SlotState::new(false)));
+            slot.give_back();
+        }
+        assert_eq!(dropped.load(Relaxed), 3);
+        Ok(())
+    }
+}
