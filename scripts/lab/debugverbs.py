@@ -6,12 +6,10 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
-from pathlib import Path
 
 from lab import config, debugkernel, kmsg, kreport, vm
 from lab.core import Lab
 
-KNOWN = Path("tests/debug/known-reports")
 CHECK_SECONDS = 1500
 KUNIT_SECONDS = 300
 # Of a report with more lines than this, the first ones are printed; all are in the log.
@@ -30,7 +28,7 @@ def boot(lab: Lab, name: str, script: str, env: dict[str, str], seconds: float) 
 
 def judge(lab: Lab, verdict: vm.Verdict) -> list[kreport.Report]:
     """Print every report of a run that nothing excuses, and return them."""
-    excused = kreport.known(config.checkout() / KNOWN)
+    excused = kreport.known()
     found = kreport.reports(kmsg.after_boot(verdict.console))
     kmemleak = verdict.out / "kmemleak"
     if kmemleak.is_file():
@@ -42,7 +40,7 @@ def judge(lab: Lab, verdict: vm.Verdict) -> list[kreport.Report]:
     for report in counting:
         lab.report.line(f"REPORT: {report.title}")
         lab.report.text("\n".join(report.rows[:SHOWN_LINES]))
-        lab.report.line(f"as an entry of {KNOWN}, if it is proven to be another's:")
+        lab.report.line(f"as an entry of {kreport.LIST}, if it is proven to be another's:")
         lab.report.text(report.entry())
     return counting
 

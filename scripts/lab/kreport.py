@@ -4,11 +4,14 @@
 A report is what follows a bad line: the kernel prints it in one go, so it ends
 with the first pause or with the next mark. What identifies it is its title
 without numbers, and the functions of its backtraces in order. A report that is
-proven to be another's is put on a list with the evidence; it is matched exactly:
+proven to be another's is put on the one list that there is, with the evidence; it is
+matched exactly, and several of one cause may share the evidence:
 
     # Evidence, in as many lines as it takes.
     title: possible circular locking dependency detected
     isert_release_work
+    process_one_work
+    title: the same, as another compiler has it
     process_one_work
     <empty line>
 """
@@ -20,9 +23,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab import kmsg
+from lab import config, kmsg
 from lab.report import LabError
 
+LIST = "tests/known-reports"
 STAMP = re.compile(r"^\[\s*(\d+\.\d+)\](?:\[[^\]]*\])? ?(.*)$")
 # `  func+0x12/0x340 [module]`, without the `? ` of a guess.
 FRAME = re.compile(r"^\s*(?:\[<[0-9a-f]+>\]\s*)?([A-Za-z_][\w.$]*)\+0x[0-9a-f]+/0x[0-9a-f]+")
@@ -36,6 +40,10 @@ FIRST, LAST = "[ cut here ]", "---[ end trace"
 RULE = "=" * 20
 PAUSE_SECONDS = 0.5
 LONGEST = 400
+
+
+Identity = tuple[str, tuple[str, ...]]
+Table = dict[Identity, str]
 
 
 # In a mangled Rust name, between the parts: what tells apart crates of one name, references
@@ -70,7 +78,7 @@ class Report:
         return [plain(match[1]) for match in found if match]
 
     @property
-    def identity(self) -> tuple[str, tuple[str, ...]]:
+    def identity(self) -> Identity:
         """What a list names it by."""
         return NUMBERS.sub("N", PLACE.sub("", self.title)), tuple(self.functions)
 
@@ -117,7 +125,7 @@ def reports(rows: Iterable[str]) -> list[Report]:
 
 def leaks(text: str) -> list[Report]:
     """The reports of /sys/kernel/debug/kmemleak; one for each place, not each object."""
-    found: dict[tuple[str, tuple[str, ...]], Report] = {}
+    found: dict[Identity, Report] = {}
     for block in re.split(r"(?m)^(?=unreferenced object )", text):
         rows = block.rstrip("\n").split("\n")
         if not rows[0].startswith("unreferenced object"):
@@ -128,9 +136,10 @@ def leaks(text: str) -> list[Report]:
     return list(found.values())
 
 
-def known(path: Path) -> dict[tuple[str, tuple[str, ...]], str]:
-    """Read the list: what identifies a report, and the evidence that excuses it."""
-    table: dict[tuple[str, tuple[str, ...]], str] = {}
+def known(path: Path | None = None) -> Table:
+    """Read the list, this project's by default: what identifies a report, and the evidence that excuses it."""
+    path = path or config.checkout() / LIST
+    table: Table = {}
     for block in re.split(r"\n\s*\n", path.read_text(encoding="utf-8")):
         rows = [row.strip() for row in block.strip().splitlines()]
         evidence = " ".join(row.lstrip("# ") for row in rows if row.startswith("#"))
@@ -140,12 +149,16 @@ def known(path: Path) -> dict[tuple[str, tuple[str, ...]], str]:
         if not entry[0].startswith("title: ") or not evidence:
             raise LabError(f"{path}: an entry is evidence in `#` lines, then `title: `, "
                            f"then functions; this one is not: {entry[0]}")
-        table[entry[0].removeprefix("title: "), tuple(entry[1:])] = evidence
+        titles = [at for at, row in enumerate(entry) if row.startswith("title: ")]
+        for at, end in zip(titles, [*titles[1:], len(entry)]):
+            identity = entry[at].removeprefix("title: "), tuple(entry[at + 1:end])
+            if identity in table:
+                raise LabError(f"{path} has the same report twice: {identity[0]}")
+            table[identity] = evidence
     return table
 
 
-def judge(found: Iterable[Report], excused: Iterable[tuple[str, tuple[str, ...]]]
-          ) -> tuple[list[Report], list[Report]]:
+def judge(found: Iterable[Report], excused: Iterable[Identity]) -> tuple[list[Report], list[Report]]:
     """Split reports into those that count and those that the list excuses."""
     table = set(excused)
     counting, listed = [], []

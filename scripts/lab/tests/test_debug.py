@@ -92,5 +92,19 @@ class ReportTest(unittest.TestCase):
             with self.assertRaises(LabError):
                 kreport.known(path)
 
+    def test_several_of_one_cause(self) -> None:
+        found = kreport.reports(LOG.splitlines())
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch, "known")
+            both = "\n".join(report.entry() for report in found)
+            path.write_text(f"# why\n{both}\n", encoding="utf-8")
+            table = kreport.known(path)
+            self.assertEqual(list(table.values()), ["why", "why"])
+            self.assertEqual(kreport.judge(found, table)[0], [])
+            path.write_text(f"# why\n{both}\n\n# again\n{found[1].entry()}\n", encoding="utf-8")
+            with self.assertRaisesRegex(LabError, "twice"):
+                kreport.known(path)
+
     def test_list_of_this_project(self) -> None:
-        kreport.known(config.checkout() / "tests/debug/known-reports")
+        for (title, _), evidence in kreport.known().items():
+            self.assertGreater(len(evidence), 80, title)

@@ -1,38 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the kernel log says about a test: reports that fail it, and known ones.
 
-What is bad is said in `lab.kmsg`, and what a report is in `lab.kreport`, once for
-the whole project. A report that is proven to be another's is in one of the lists
-below, with its evidence, and is matched exactly.
+What is bad is said in `lab.kmsg`, what a report is, and which are known to be another's,
+in `lab.kreport`, once for the whole project.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 
 from lab import kmsg, kreport
-from lab.kreport import Report
-
-TESTS = Path(__file__).resolve().parents[2]
-# Of the stock kernel, and of the instrumented one.
-LISTS = (TESTS / "selftests/known-reports", TESTS / "debug/known-reports")
+from lab.kreport import Report, Table, known  # noqa: F401 - the list is had from here, too
 
 # What it has found is in a file of its own, which the end of each program reads and judges: see Env.expect_no_leak.
 LEAKS_FOUND = re.compile(r"kmemleak: \d+ new suspected memory leaks")
 CONNECTION_ERROR = re.compile(r"connection\d+:\d+: detected conn error")
-
-Table = dict[tuple[str, tuple[str, ...]], str]
-
-
-def known(lists: Iterable[Path] = LISTS) -> Table:
-    """The reports that are not held against the driver under test, and why."""
-    table: Table = {}
-    for path in lists:
-        if path.exists():
-            table.update(kreport.known(path))
-    return table
 
 
 def complaints(rows: Iterable[str], excused: Table) -> list[Report]:
