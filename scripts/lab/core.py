@@ -6,11 +6,11 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from lab import accel, apt, config, debugkernel, kernel, qemu, tsc, vm
+from lab import accel, apt, config, debugkernel, judge, kernel, qemu, tsc, vm
 from lab.cache import Cache
 from lab.report import LabError, Reporter
 from lab.roots import Roots
@@ -91,7 +91,7 @@ class Lab:
 
             def probe(name: str, seconds: int) -> vm.Verdict:
                 out = vm.results_dir(self.cache, "accel-probe")
-                return self.run_one(out, ["true"], {}, seconds, accel=name, sink=None)
+                return self._run_one(out, ["true"], {}, seconds, accel=name, sink=None)
             self._accel = accel.choose(self.cache, self.report, self.roots.toolchain(),
                                        stock.image, probe)
         return self._accel
@@ -110,8 +110,19 @@ class Lab:
         machine = self.machine(out, kernel_choice, **kwargs)
         return vm.Running(self.cache, self.roots.toolchain(), machine, sink)
 
+    def judged(self, verdict: vm.Verdict, others: Iterable[Path] = ()) -> vm.Verdict:
+        """Judge the kernel log of a run, and of other machines that took part; say what it has."""
+        judge.judge(verdict, others)
+        judge.tell(self.report, verdict)
+        return verdict
+
     def run_one(self, out: Path, command: list[str], env: Mapping[str, str],
                 timeout: float | None, **kwargs: object) -> vm.Verdict:
+        """Run one machine to its end, and judge it."""
+        return self.judged(self._run_one(out, command, env, timeout, **kwargs))
+
+    def _run_one(self, out: Path, command: list[str], env: Mapping[str, str],
+                 timeout: float | None, **kwargs: object) -> vm.Verdict:
         """Run one machine to its end.
 
         Seldom, QEMU fails an assertion of its own while a guest on several emulated
@@ -151,7 +162,7 @@ class Lab:
             verdicts["target"] = target.wait(None)
             if served:
                 verdicts["target"].status, verdicts["target"].reason = 0, ""
-            return verdicts
+            return {role: self.judged(verdict) for role, verdict in verdicts.items()}
         finally:
             for running in started.values():
                 running.kill()

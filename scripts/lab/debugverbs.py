@@ -5,15 +5,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections import Counter
 
-from lab import config, debugkernel, kmsg, kreport, vm
+from lab import config, debugkernel, vm
 from lab.core import Lab
 
 CHECK_SECONDS = 1500
 KUNIT_SECONDS = 300
-# Of a report with more lines than this, the first ones are printed; all are in the log.
-SHOWN_LINES = 120
 
 
 def boot(lab: Lab, name: str, script: str, env: dict[str, str], seconds: float) -> vm.Verdict:
@@ -26,34 +23,13 @@ def boot(lab: Lab, name: str, script: str, env: dict[str, str], seconds: float) 
                        env, seconds, kernel_choice="debug", accel=accel)
 
 
-def judge(lab: Lab, verdict: vm.Verdict) -> list[kreport.Report]:
-    """Print every report of a run that nothing excuses, and return them."""
-    excused = kreport.known()
-    found = kreport.reports(kmsg.after_boot(verdict.console))
-    kmemleak = verdict.out / "kmemleak"
-    if kmemleak.is_file():
-        found += kreport.leaks(kmemleak.read_text(encoding="utf-8"))
-    counting, listed = kreport.judge(found, excused)
-    for identity, count in Counter(report.identity for report in listed).items():
-        lab.report.line(f"known, {count} times: {identity[0]}")
-        lab.report.text(excused[identity])
-    for report in counting:
-        lab.report.line(f"REPORT: {report.title}")
-        lab.report.text("\n".join(report.rows[:SHOWN_LINES]))
-        lab.report.line(f"as an entry of {kreport.LIST}, if it is proven to be another's:")
-        lab.report.text(report.entry())
-    return counting
-
-
 def ended(lab: Lab, what: str, verdict: vm.Verdict) -> int:
-    """Judge a run and say how it ended."""
-    counting = judge(lab, verdict)
+    """Say how a run ended."""
     if verdict.reason:
         vm.explain(lab.report, verdict)
-    good = not counting and not verdict.status
-    lab.report.line(f"{what}: {'OK' if good else 'FAILED'} ({verdict.seconds:.0f} s in the machine, "
-                    f"{len(counting)} reports, logs: {verdict.out})")
-    return 0 if good else verdict.status or 1
+    lab.report.line(f"{what}: {'FAILED' if verdict.status else 'OK'} ({verdict.seconds:.0f} s in the machine, "
+                    f"{len(verdict.reports)} reports, logs: {verdict.out})")
+    return verdict.status
 
 
 def cmd_check_debug(lab: Lab, args: argparse.Namespace) -> int:

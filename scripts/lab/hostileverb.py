@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from lab import chroot, config, debugkernel, debugverbs, resume, verbs, vm
+from lab import chroot, config, debugkernel, resume, verbs, vm
 from lab.core import Lab
 from lab.report import LabError
 
@@ -80,9 +80,7 @@ def cmd_hostile(lab: Lab, args: argparse.Namespace) -> int:
                               kernel_choice=args.kernel, accel=accel, sink=tests.sink(vm.to_stdout))
         seconds += verdict.seconds
         more = tests.ended(verdict.reason)
-        if args.kernel == "debug":
-            status = debugverbs.ended(lab, "hostile", verdict) or status
-        elif verdict.status:
+        if verdict.status:
             status = verdict.status
             vm.explain(lab.report, verdict)
     status = status or int(bool(tests.failed))

@@ -27,7 +27,9 @@ PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
 HARMLESS = re.compile(
     r"Command line:|Kernel command line:|kmemleak: Kernel memory leak detector initialized|"
     r"kmemleak: Automatic|KASAN: Kernel|KernelAddressSanitizer initialized|"
-    r"DMA-API: preallocated|DMA-API: debugging enabled|kmemleak: Cannot allocate a scan area"
+    r"DMA-API: preallocated|DMA-API: debugging enabled|kmemleak: Cannot allocate a scan area|"
+    # It looks only when asked, and who asks reads and judges what it has found.
+    r"kmemleak: \d+ new suspected memory leaks"
 )
 
 
@@ -39,6 +41,14 @@ ARMED = re.compile(r"(?:failslab|fail_page_alloc) \d+")
 CONSEQUENCE = re.compile(r": (?:vmalloc error|page allocation failure): ")
 TRACE_END = "</TASK>"
 LONGEST_TRACE = 80
+
+
+# What tasks and processors do, as somebody has asked by sysrq; it ends as a report does.
+DUMP = re.compile(r"sysrq: Show (?:Blocked State|backtrace of all active CPUs)")
+# What no such dump has in it.
+REPORT = re.compile(r"\[ cut here \]|={20}|\bBUG\b|INFO:|Kernel panic")
+STAMP = re.compile(r"^\[\s*(\d+\.\d+)\](?:\[[^\]]*\])? ?(.*)$")
+PAUSE_SECONDS = 0.5
 
 
 # The guest's first process writes this when it starts the command.
@@ -80,6 +90,27 @@ def without_injected(rows: Iterable[str]) -> list[str]:
     def stays(row: str) -> bool:
         return bool(bad_lines([row])) and "Call Trace:" not in row and not CONSEQUENCE.search(row)
     return [row for inject, block in _blocks(rows) for row in block if not inject or stays(row)]
+
+
+def time_of(row: str) -> float | None:
+    """The time of a row of the log."""
+    match = STAMP.match(row)
+    return float(match[1]) if match else None
+
+
+def without_dumps(rows: Iterable[str]) -> list[str]:
+    """A log without the backtraces that somebody has asked for."""
+    found: list[str] = []
+    inside, last = False, 0.0
+    for row in rows:
+        now = time_of(row)
+        if inside and (MARK.search(row) or REPORT.search(row) or (now is not None and now - last > PAUSE_SECONDS)):
+            inside = False
+        last = last if now is None else now
+        inside = inside or bool(DUMP.search(row))
+        if not inside:
+            found.append(row)
+    return found
 
 
 def panic_reason(rows: Iterable[str]) -> str | None:

@@ -27,7 +27,6 @@ from lab import config, kmsg
 from lab.report import LabError
 
 LIST = "tests/known-reports"
-STAMP = re.compile(r"^\[\s*(\d+\.\d+)\](?:\[[^\]]*\])? ?(.*)$")
 # `  func+0x12/0x340 [module]`, without the `? ` of a guess.
 FRAME = re.compile(r"^\s*(?:\[<[0-9a-f]+>\]\s*)?([A-Za-z_][\w.$]*)\+0x[0-9a-f]+/0x[0-9a-f]+")
 # Where a report came up, which differs from time to time.
@@ -38,7 +37,6 @@ MARK = "iser-lab: "
 FIRST, LAST = "[ cut here ]", "---[ end trace"
 # Before and behind a report of KASAN, and before one of lockdep.
 RULE = "=" * 20
-PAUSE_SECONDS = 0.5
 LONGEST = 400
 
 
@@ -70,6 +68,7 @@ class Report:
 
     title: str
     rows: list[str] = field(default_factory=list)
+    mark: str = ""               # what was under way
 
     @property
     def functions(self) -> list[str]:
@@ -90,25 +89,21 @@ class Report:
 
 def text_of(row: str) -> str:
     """A row of the log without its time."""
-    match = STAMP.match(row)
+    match = kmsg.STAMP.match(row)
     return match[2] if match else row
-
-
-def time_of(row: str) -> float | None:
-    """The time of a row of the log."""
-    match = STAMP.match(row)
-    return float(match[1]) if match else None
 
 
 def reports(rows: Iterable[str]) -> list[Report]:
     """The reports of a kernel log."""
     found: list[Report] = []
     current: Report | None = None
-    last = 0.0
+    last, mark = 0.0, ""
     for row in rows:
         row = row.rstrip("\r\n")
-        now = time_of(row)
-        ended = (now is not None and now - last > PAUSE_SECONDS) or MARK in row or FIRST in row or RULE in row
+        if match := kmsg.MARK.search(row):
+            mark = match[1]
+        now = kmsg.time_of(row)
+        ended = (now is not None and now - last > kmsg.PAUSE_SECONDS) or MARK in row or FIRST in row or RULE in row
         if now is not None:
             last = now
         if current is not None and (ended or len(current.rows) >= LONGEST):
@@ -118,9 +113,14 @@ def reports(rows: Iterable[str]) -> list[Report]:
             if LAST in row:
                 current = None
         elif kmsg.bad_lines([row]):
-            current = Report(text_of(row).strip(), [row])
+            current = Report(text_of(row).strip(), [row], mark)
             found.append(current)
     return found
+
+
+def of_log(rows: Iterable[str]) -> list[Report]:
+    """The reports of a kernel log; what is said of allocations that were to fail is none."""
+    return reports(kmsg.without_injected(rows))
 
 
 def leaks(text: str) -> list[Report]:

@@ -53,11 +53,12 @@ class Pair:
             while running.process.poll() is None and running.age() < timeout:
                 if not hand.look():
                     time.sleep(0.1)
-            return running.wait(timeout)
+            verdict = running.wait(timeout)
         finally:
             for machine in (self._initiator, self._target):
                 if machine is not None:
                     machine.kill()
+        return self.lab.judged(verdict, [self.out / name for name, _ in self._consoles])
 
     def start_target(self, kind: str) -> None:
         """Start a machine that serves the disk by this target."""

@@ -18,16 +18,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from lab import chroot, config, kmsg, qemu, qmp
 from lab.cache import Cache, remove_tree
+from lab.kreport import Report
 from lab.report import Reporter
 
 LAST_MESSAGES = 40
+# Before a report of the kernel that no test has failed for.
+UNTOLD = "kernel: REPORT: "
 ASSERTION = "Assertion `"      # of QEMU itself, in its log
+COMPLAINED = 123
 TIMED_OUT = 124
 DIED = 125
 
@@ -36,12 +40,20 @@ DIED = 125
 class Verdict:
     """How a machine ended."""
 
-    status: int                  # exit status of the command, or TIMED_OUT or DIED
+    status: int                  # exit status of the command, or TIMED_OUT, DIED or COMPLAINED
     reason: str                  # one line; empty if the command ended by itself
     out: Path
     seconds: float
 
     emulator: str = ""           # what QEMU said, if it failed before the guest said a word
+    # Filled by `lab.judge`: reports of the kernel that count, and those that the list excuses.
+    reports: list[Report] = field(default_factory=list)
+    known: list[Report] = field(default_factory=list)
+
+    @property
+    def complained(self) -> bool:
+        """Whether the run failed by what the kernel said, and by nothing else."""
+        return self.status == COMPLAINED and bool(self.reports)
 
     @property
     def console(self) -> list[str]:
@@ -192,9 +204,13 @@ def to_stdout(chunk: bytes) -> None:
 
 def explain(report: Reporter, verdict: Verdict, who: str = "guest") -> None:
     """Say what went wrong: the reason, the last kernel messages, the log."""
-    report.line(f"{who}: {verdict.reason or f'exit status {verdict.status}'}")
+    if verdict.complained:
+        report.line(f"{who}: the kernel complained: {verdict.reports[0].title}")
+    else:
+        report.line(f"{who}: {verdict.reason or f'exit status {verdict.status}'}")
     rows = kmsg.after_boot(verdict.console)
-    if rows:
+    # A report was told in full.
+    if rows and not verdict.complained:
         report.line(f"{who}: last kernel messages:")
         report.text("\n".join(rows[-LAST_MESSAGES:]))
     report.line(f"{who}: all of it: {verdict.out}/console.log, {verdict.out}/output.log")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness import every, ktap
-from lab import config, debugkernel
+from lab import config, debugkernel, vm
 
 from suite.results import Outcome
 
@@ -136,12 +136,15 @@ def run(job: Job, programs: Sequence[str], start: Callable[[list[str], Path], Li
         name = out.with_name(f"{out.name}-{number}")
         machine = Machine()
         last: list[str] = []
+        untold: list[str] = []
         failed, ended = False, ""
         lines = start(command(job, name, left), name.with_suffix(".log"))
         for line in lines:
             last = [*last[-40:], line.rstrip()]
             # What lab.vm.explain() says first.
             said = line.partition("] guest: ")[2].strip()
+            if vm.UNTOLD in line:
+                untold.append(line.partition(vm.UNTOLD)[2].strip())
             ended = ended or ("" if said.endswith("after its start") else said)
             for outcome in machine.feed(line):
                 failed = failed or outcome.result == ktap.FAIL
@@ -150,6 +153,9 @@ def run(job: Job, programs: Sequence[str], start: Callable[[list[str], Path], Li
             outcome.details = outcome.details or last
             failed = True
             yield outcome
+        for report in untold:
+            failed = True
+            yield Outcome("kernel log", ktap.FAIL, report, last)
         begun = {f"{n}.py" for n in (*machine.done, *machine.entered)}
         if not begun & set(left):
             yield Outcome("machine", ktap.FAIL, "no test program has begun", last)

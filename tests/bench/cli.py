@@ -254,7 +254,7 @@ def measure(args: argparse.Namespace) -> int:
     with report.step("plots"):
         drawn = plots.draw(lab, record.kept, out)
     record.write()
-    for where in (args.out, KEPT if args.record and not failed else None):
+    for where in (args.out, KEPT if args.record and not failed and not bench.complaints else None):
         if where:
             keep(out, drawn, where)
     if (found := record.goals()):
@@ -263,7 +263,9 @@ def measure(args: argparse.Namespace) -> int:
     for exc in failed:
         if not isinstance(exc, (LabError, counts.Bad)):
             raise exc
-    return 2 if failed else 0
+    for title in bench.complaints:
+        report.line(f"FAILED: the kernel complained: {title}")
+    return 2 if failed or bench.complaints else 0
 
 
 def main(argv: list[str]) -> int:

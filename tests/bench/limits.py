@@ -15,9 +15,9 @@ from lab.report import LabError
 FILE = Path(__file__).resolve().parent / "limits.toml"
 
 
-def verdicts(limits: dict[str, Any], measured: dict[str, float]) -> list[str]:
-    """KTAP: a result for each limit."""
-    rows = ["KTAP version 1", f"1..{len(limits)}"]
+def verdicts(limits: dict[str, Any], measured: dict[str, float], complaints: list[str]) -> list[str]:
+    """KTAP: a result for each limit, and one for the kernel log."""
+    rows = ["KTAP version 1", f"1..{len(limits) + 1}"]
     for number, (load, entry) in enumerate(limits.items(), 1):
         name = f"{number} {load}: "
         if load not in measured:
@@ -32,6 +32,8 @@ def verdicts(limits: dict[str, Any], measured: dict[str, float]) -> list[str]:
             rows.append(f"# `tests/bench/run counted --quick --driver rust` says which functions; "
                         f"if the cost is worth it, raise the limit in tests/bench/{FILE.name} and "
                         "say why")
+    rows += [f"# the kernel complained: {title}" for title in complaints]
+    rows.append(f"{'not ok' if complaints else 'ok'} {len(limits) + 1} the kernel log has no report")
     return rows
 
 
@@ -46,6 +48,6 @@ def check(bench: Bench) -> int:
     measured = {load: statistics.median(tables.groups(run, "rust")[tables.DRIVER]
                                         for run in runs["rust"])
                 for load, runs in counted.found["main"].items()}
-    rows = verdicts(limits, measured)
+    rows = verdicts(limits, measured, bench.complaints)
     print("\n".join(rows), flush=True)
     return int(any(row.startswith("not ok") for row in rows))

@@ -30,6 +30,7 @@ class Bench:
         out.mkdir(parents=True, exist_ok=True)
         # A build meanwhile must change neither what runs nor what is read of it.
         self.module = Path(shutil.copy(module, out / "ib_iser_rs.ko"))
+        self.complaints: list[str] = []      # of the kernels, in all machines so far
 
     def run(self, part: str, program: str, plan: Mapping[str, Any], timeout: float,
             **options: Any) -> dict[str, Any]:
@@ -37,8 +38,7 @@ class Bench:
         where = self.out / part
         verdict = self.lab.run_one(self._prepare(where, plan), self._command(program),
                                    self._environment(where), timeout, **options)
-        self._judge(part, verdict)
-        return self._result(where)
+        return self._result(where, self._judge(part, verdict))
 
     def run_two(self, name: str, plan: Mapping[str, Any], timeout: float,
                 **options: Any) -> dict[str, Any]:
@@ -50,9 +50,8 @@ class Bench:
         verdicts = self.lab.run_two(
             where, commands, self._environment(where / "initiator"), timeout,
             {"target": _silence, "initiator": vm.to_stdout}, **options)
-        for role, verdict in verdicts.items():
-            self._judge(role, verdict)
-        return self._result(where / "initiator")
+        complaints = [title for role, verdict in verdicts.items() for title in self._judge(role, verdict)]
+        return self._result(where / "initiator", complaints)
 
     def plugin(self) -> Path:
         """The compiled QEMU plugin."""
@@ -84,14 +83,19 @@ class Bench:
         top = config.checkout()
         return {"PYTHONPATH": f"{top}/scripts:{HERE.parent}", "ISER_MODULE": str(where / "measured.ko")}
 
-    def _judge(self, name: str, verdict: vm.Verdict) -> None:
+    def _judge(self, name: str, verdict: vm.Verdict) -> list[str]:
+        """What its kernel complained of: that fails the whole run, which goes on, since hours may be in it."""
         if verdict.status:
             vm.explain(self.lab.report, verdict, name)
-            raise LabError(f"{name} did not end well; its logs: {verdict.out}")
+            if not verdict.complained:
+                raise LabError(f"{name} did not end well; its logs: {verdict.out}")
+        titles = [report.title for report in verdict.reports]
+        self.complaints += titles
+        return titles
 
     @staticmethod
-    def _result(where: Path) -> dict[str, Any]:
-        return dict(json.loads((where / "result.json").read_text(encoding="utf-8")))
+    def _result(where: Path, complaints: list[str]) -> dict[str, Any]:
+        return {**json.loads((where / "result.json").read_text(encoding="utf-8")), "complaints": complaints}
 
 
 def _silence(chunk: bytes) -> None:

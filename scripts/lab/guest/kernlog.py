@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import os
 
-from lab import kmsg
+from lab import kreport
 from lab.report import LabError
 
 _serial = itertools.count(1)
@@ -74,13 +74,13 @@ def since(after: str) -> list[str]:
     return rows
 
 
-def bad_since(after: str) -> list[str]:
-    """The messages after a mark that must not be there."""
-    return kmsg.bad_lines(since(after))
+def complaints(after: str) -> list[kreport.Report]:
+    """The reports after a mark that are on no list."""
+    return kreport.judge(kreport.of_log(since(after)), kreport.known())[0]
 
 
 def check(after: str) -> None:
     """Raise if the kernel complained after the mark."""
-    bad = bad_since(after)
+    bad = complaints(after)
     if bad:
-        raise LabError("the kernel log is not clean:\n" + "\n".join(bad[:20]))
+        raise LabError("\n".join(["the kernel log is not clean:", *(row for report in bad for row in report.rows)][:20]))

@@ -154,7 +154,7 @@ class VerdictTest(unittest.TestCase):
             given = iter(ended)
             lab = SimpleNamespace(report=SimpleNamespace(line=str), start=lambda *a, g=given, **k:
                                   SimpleNamespace(wait=lambda seconds: next(g)))
-            verdict = core.Lab.run_one(lab, Path("o"), [], {}, None)  # type: ignore[arg-type]
+            verdict = core.Lab._run_one(lab, Path("o"), [], {}, None)  # type: ignore[arg-type]
             self.assertIs(verdict, ended[starts - 1])
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness import every
+from lab import vm
 
 from suite import guest
 from suite.process import Processes
@@ -158,6 +159,14 @@ class GuestTest(unittest.TestCase):
         found, _ = self.run_machines(["a.py", "b.py"], IN_B + "  ok 2 z\nok 2 b\n[ 9.0s] guest: it panicked\n")
         self.assertEqual([(o.name, o.result) for o in found][-2:], [("b/z", "pass"), ("machine", "fail")])
         self.assertEqual(found[-1].note, "it panicked")
+
+    def test_report_that_no_test_has_failed_for(self) -> None:
+        said = f"[ 9.0s] {vm.UNTOLD}BUG: x (in b/z)\n           | BUG: x\n[ 9.0s] guest: the kernel complained: BUG: x\n"
+        for last, failed in (("ok 2 z\nok 2 b\n", []), ("not ok 2 z\nnot ok 2 b\n", ["b/z"])):
+            found, asked = self.run_machines(["a.py", "b.py"], f"{IN_B}  {last}{said}")
+            self.assertEqual([o.name for o in found if o.result == "fail"], [*failed, "kernel log"])
+            self.assertEqual(found[-1].note, "BUG: x (in b/z)")
+            self.assertEqual(len(asked), 1)
 
     def test_no_boot(self) -> None:
         found, asked = self.run_machines(["a.py"], "iser-lab: no such kernel\n")

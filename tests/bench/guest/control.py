@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.guest.rig import Rig, conditions, leave, steady
-from lab.guest import kernlog
 from lab.guest.system import wait_for, write
 from lab.report import LabError
 
@@ -107,7 +106,6 @@ def main() -> int:
     """Run the plan in the results directory and leave the rows beside it."""
     out = Path(os.environ["ISER_OUT"])
     plan = json.loads((out / "plan.json").read_text(encoding="utf-8"))
-    mark = kernlog.mark("bench")
     rig = Rig()
     steady()
     rows: list[dict[str, Any]] = []
@@ -115,7 +113,7 @@ def main() -> int:
         kinds = plan["drivers"] if number % 2 == 0 else plan["drivers"][::-1]
         for kind in kinds:
             rows += [{"round": number, **row} for row in turn(rig, kind, number, plan)]
-    leave(out, mark, {"conditions": conditions(rig), "rows": rows})
+    leave(out, {"conditions": conditions(rig), "rows": rows})
     return 0
 
 

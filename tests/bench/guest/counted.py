@@ -18,7 +18,6 @@ from typing import Any
 
 from bench.guest.marker import Marker
 from bench.guest.rig import Pattern, Rig, conditions, drive, leave, steady
-from lab.guest import kernlog
 
 WARM_UP = 500
 
@@ -57,12 +56,11 @@ def main() -> int:
     """Run the plan in the results directory and leave the list of windows beside it."""
     out = Path(os.environ["ISER_OUT"])
     plan = json.loads((out / "plan.json").read_text(encoding="utf-8"))
-    mark = kernlog.mark("bench")
     rig = Rig(plan["luns"], plan["mib"], plan["target"])
     steady()
     marker = Marker()
     rows = [row for each in plan["setups"] for row in setup(rig, marker, out, each)]
-    leave(out, mark, {"conditions": conditions(rig), "windows": rows})
+    leave(out, {"conditions": conditions(rig), "windows": rows})
     return 0
 
 

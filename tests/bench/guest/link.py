@@ -20,7 +20,7 @@ from typing import Any
 from bench.guest import ways
 from bench.guest.control import recovery
 from bench.guest.rig import conditions, leave
-from lab.guest import initiator, kernlog, lio, net, peer
+from lab.guest import initiator, lio, net, peer
 from lab.guest.system import modprobe, run
 
 AWAY = 10.0              # seconds without a link,
@@ -90,13 +90,12 @@ def measure(plan: Mapping[str, Any], network: net.Network) -> list[dict[str, Any
 
 def be_initiator(out: Path, plan: Mapping[str, Any]) -> int:
     """Measure, and leave the rows in the results directory."""
-    mark = kernlog.mark("bench")
     network = net.up("initiator")
     initiator.start()
     peer.wait(network.target_ipv4)
     ready(network.netdev)
     rows = measure(plan, network)
-    leave(out, mark, {"conditions": conditions(), "rows": rows})
+    leave(out, {"conditions": conditions(), "rows": rows})
     peer.call(network.target_ipv4, "end")
     return 0
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from bench.guest import ways
 from bench.guest.rig import conditions, leave
-from lab.guest import initiator, kernlog, lio, net, peer
+from lab.guest import initiator, lio, net, peer
 from lab.guest.system import read, write
 
 MANY = "iqn.2026-01.lab.iser:many"
@@ -134,12 +134,11 @@ def be_target(plan: Mapping[str, Any]) -> int:
 
 def be_initiator(out: Path, plan: Mapping[str, Any]) -> int:
     """Measure, and leave the rows in the results directory."""
-    mark = kernlog.mark("bench")
     network = net.up("initiator")
     initiator.start()
     peer.wait(network.target_ipv4)
     rows = measure(plan, network.target_ipv4)
-    leave(out, mark, {"conditions": conditions(), "plan": plan, "rows": rows})
+    leave(out, {"conditions": conditions(), "plan": plan, "rows": rows})
     peer.call(network.target_ipv4, "end")
     return 0
 

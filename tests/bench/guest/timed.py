@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.guest.rig import Pattern, Rig, conditions, drive, leave, side, steady, stock
-from lab.guest import kernlog
 
 SCHEDULERS = {"steady": steady, "stock": stock}
 
@@ -47,10 +46,9 @@ def measure(rig: Rig, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
 def main() -> int:
     """Run the plan in the results directory and leave the rows beside it."""
     out = Path(os.environ["ISER_OUT"])
-    mark = kernlog.mark("bench")
     rig = Rig()
     rows = measure(rig, json.loads((out / "plan.json").read_text(encoding="utf-8")))
-    leave(out, mark, {"conditions": conditions(rig), "rows": rows})
+    leave(out, {"conditions": conditions(rig), "rows": rows})
     return 0
 
 

@@ -65,13 +65,19 @@ class Limits(unittest.TestCase):
     LIMITS = {"a": {"limit": 100, "reason": "why"}, "b": {"limit": 50, "reason": "why"}}
 
     def test_verdicts(self) -> None:
-        rows = limits.verdicts(self.LIMITS, {"a": 100.0, "b": 50.5})
-        self.assertEqual(rows[1], "1..2")
+        rows = limits.verdicts(self.LIMITS, {"a": 100.0, "b": 50.5}, [])
+        self.assertEqual(rows[1], "1..3")
         self.assertTrue(rows[2].startswith("ok 1 a"))
         self.assertTrue(rows[3].startswith("not ok 2 b"))
+        self.assertTrue(rows[-1].startswith("ok 3 the kernel log"))
+
+    def test_complaint(self) -> None:
+        rows = limits.verdicts(self.LIMITS, {"a": 100.0, "b": 50.0}, ["WARNING: x"])
+        self.assertEqual(rows[-2], "# the kernel complained: WARNING: x")
+        self.assertTrue(rows[-1].startswith("not ok 3 the kernel log"))
 
     def test_missing(self) -> None:
-        self.assertIn("not ok 2 b: was not measured", limits.verdicts(self.LIMITS, {"a": 1.0}))
+        self.assertIn("not ok 2 b: was not measured", limits.verdicts(self.LIMITS, {"a": 1.0}, []))
 
     def test_file(self) -> None:
         kept = tomllib.loads(limits.FILE.read_text(encoding="utf-8"))

@@ -10,18 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from lab import kmsg, kreport
+from lab import kreport
 from lab.kreport import Report, Table, known  # noqa: F401 - the list is had from here, too
 
-# What it has found is in a file of its own, which the end of each program reads and judges: see Env.expect_no_leak.
-LEAKS_FOUND = re.compile(r"kmemleak: \d+ new suspected memory leaks")
 CONNECTION_ERROR = re.compile(r"connection\d+:\d+: detected conn error")
 
 
 def complaints(rows: Iterable[str], excused: Table) -> list[Report]:
     """The reports that fail a test; what is said of allocations that were to fail is none."""
-    rows = (row for row in rows if not LEAKS_FOUND.search(row))
-    return kreport.judge(kreport.reports(kmsg.without_injected(rows)), excused)[0]
+    return kreport.judge(kreport.of_log(rows), excused)[0]
 
 
 def excused(rows: Iterable[str], table: Table) -> list[Report]:

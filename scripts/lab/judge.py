@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The host's judgement of a machine: whatever ran in it, no kernel may have complained.
+
+Every run ends here: the kernel log from the start of the machine's command to its end,
+without what is said of allocations that were to fail, and what kmemleak found, if the run
+left it in its results. A report that is not on the list (`lab.kreport`) fails the run. A
+test in the machine may have failed for it already: then it is named here, and not told again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from lab import kmsg, kreport, vm
+from lab.kreport import Report
+from lab.report import Reporter
+
+# What kmemleak says, in the results of a run that has asked it.
+KMEMLEAK = "kmemleak"
+# Of a report with more lines than this, the first ones are printed, and of more reports their titles.
+SHOWN_LINES, SHOWN_REPORTS = 120, 3
+
+
+def found_in(out: Path) -> list[Report]:
+    """The reports of the machine whose results these are."""
+    console, kmemleak = out / "console.log", out / KMEMLEAK
+    rows: list[str] = []
+    if console.exists():
+        rows = console.read_text(encoding="utf-8", errors="replace").splitlines()
+    found = kreport.of_log(kmsg.without_dumps(kmsg.after_boot(rows)))
+    if kmemleak.is_file():
+        found += kreport.leaks(kmemleak.read_text(encoding="utf-8", errors="replace"))
+    return found
+
+
+def judge(verdict: vm.Verdict, others: Iterable[Path] = ()) -> vm.Verdict:
+    """Add to a verdict what its kernel has said, and kernels whose results are in `others`."""
+    found = [report for out in (verdict.out, *others) for report in found_in(out)]
+    verdict.reports, verdict.known = kreport.judge(found, kreport.known())
+    if verdict.reports and not verdict.status:
+        verdict.status = vm.COMPLAINED
+    return verdict
+
+
+def told(report: Report, output: str) -> bool:
+    """Whether what ran in the machine has printed a report, as a test does that fails for it."""
+    return report.entry().splitlines()[0] in output or kreport.text_of(report.rows[0]).strip() in output
+
+
+def tell(say: Reporter, verdict: vm.Verdict) -> None:
+    """Print the reports of a run: in full those that nobody has failed for."""
+    for (title, _), count in Counter(report.identity for report in verdict.known).items():
+        say.line(f"kernel: known report, {count} times, see {kreport.LIST}: {title}")
+    output = verdict.out / "output.log"
+    text = output.read_text(encoding="utf-8", errors="replace") if output.exists() else ""
+    shown = 0
+    for report in verdict.reports:
+        where = f" (in {report.mark})" if report.mark else ""
+        if not verdict.complained and told(report, text):
+            say.line(f"kernel: a test has failed for it, see above: {report.title}{where}")
+            continue
+        say.line(f"{vm.UNTOLD}{report.title}{where}")
+        shown += 1
+        if shown <= SHOWN_REPORTS:
+            say.text("\n".join(report.rows[:SHOWN_LINES]))
+            say.line(f"as an entry of {kreport.LIST}, if it is proven to be another's:")
+            say.text(report.entry())
