@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lab.guest.system import read
 
+LOCKDEP = Path("/proc/lockdep_stats")
 KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
 # kmemleak waits until an object has some age, so it takes two looks.
 PAUSES = (1, 6)
@@ -32,6 +33,11 @@ def forget() -> None:
     KMEMLEAK.write_text("clear\n", encoding="ascii")
 
 
+def has_lockdep() -> bool:
+    """Whether this kernel has lockdep, be it on or off."""
+    return LOCKDEP.exists()
+
+
 def lockdep_works() -> bool:
     """Whether lockdep is there and on; it is off after a report, of KASAN too."""
-    return bool(re.search(r"debug_locks:\s*1\b", read("/proc/lockdep_stats", "")))
+    return bool(re.search(r"debug_locks:\s*1\b", read(LOCKDEP, "")))

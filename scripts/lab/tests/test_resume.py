@@ -60,6 +60,13 @@ class ResumeTest(unittest.TestCase):
         self.assertEqual(self.tests.failed, ["pdus/a"])
         self.assertEqual(self.tests.programs(), ["pdus.py", "keys.py"])
 
+    def test_lockdep_goes_off(self) -> None:
+        """The rest gets a machine, and nothing has failed."""
+        self.feed(HEAD + PDUS + "  ok 2 a\n  ok 3 b\n  ok 4 c\n  ok 5 end\nok 1 pdus\n"
+                  "Bail out! to be continued: lockdep went off in pdus\n")
+        self.assertTrue(self.tests.ended(""))
+        self.assertEqual((self.tests.failed, self.tests.programs()), ([], ["keys.py"]))
+
     def test_nothing_begins(self) -> None:
         """A machine that never gets to a test is not tried again."""
         self.feed("no KTAP here\n")

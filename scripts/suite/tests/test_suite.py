@@ -9,7 +9,7 @@ import unittest
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness import every
+from harness import every, ktap
 from lab import vm
 
 from suite import guest
@@ -54,6 +54,14 @@ class CargoTest(unittest.TestCase):
         reader = KtapReader()
         found = [o.name for line in ONE_OK.splitlines() for o in reader.feed(line)]
         self.assertEqual(found + [o.name for o in reader.finish()], ["a/x", "ended early"])
+
+    def test_ktap_of_two_machines(self) -> None:
+        """The second has what the first one has left."""
+        for bail, rest in ((f"Bail out! {ktap.CONTINUED}x\n", []), ("Bail out! x\n", ["ended early"])):
+            reader = KtapReader()
+            found = [o.name for line in (ONE_OK + bail + ONE_OK.replace("1..2", "1..1")).splitlines()
+                     for o in reader.feed(line)]
+            self.assertEqual(found, ["a/x", *rest, "a/x"])
 
 
 class TallyTest(unittest.TestCase):
@@ -167,6 +175,13 @@ class GuestTest(unittest.TestCase):
             self.assertEqual([o.name for o in found if o.result == "fail"], [*failed, "kernel log"])
             self.assertEqual(found[-1].note, "BUG: x (in b/z)")
             self.assertEqual(len(asked), 1)
+
+    def test_lockdep_goes_off(self) -> None:
+        """The rest runs in another machine, and nothing has failed by that."""
+        rest = ONE_OK.replace("Subtest: a", "Subtest: b").replace(" a\n", " b\n").replace("1..2", "1..1")
+        found, asked = self.run_machines(["a.py", "b.py"], f"{ONE_OK}Bail out! {ktap.CONTINUED}lockdep went off\n", rest)
+        self.assertEqual([(o.name, o.result) for o in found], [("a/x", "pass"), ("b/x", "pass")])
+        self.assertEqual(asked, [["a.py", "b.py"], ["b.py"]])
 
     def test_no_boot(self) -> None:
         found, asked = self.run_machines(["a.py"], "iser-lab: no such kernel\n")

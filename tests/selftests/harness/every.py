@@ -2,7 +2,8 @@
 """Run test programs one after another in one machine, as subtests of one KTAP.
 
 A program that takes longer than `timeout` of the file `settings` is ended. The
-run stops when a program says that the machine cannot be used any more; the
+run stops when a program says that the machine cannot be used any more, or when
+lockdep has gone off in it, as it does after a report of another detector; the
 caller may then run the rest in a fresh one.
 """
 
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 
 from harness import ktap
+from lab.guest import detectors
 from lab.guest.system import SLOWNESS
 
 HERE = Path(__file__).resolve().parent.parent
@@ -122,10 +124,14 @@ class Runner:
     def run(self, names: list[str]) -> int:
         """Run the programs; the exit status says whether one failed."""
         self.out.plan(len(names))
-        for name in names:
+        lockdep = detectors.lockdep_works()
+        for number, name in enumerate(names, 1):
             self.one(name)
             if self.bailed:
                 self.out.bail_out(self.bailed)
+                break
+            if lockdep and number < len(names) and not detectors.lockdep_works():
+                self.out.go_on_elsewhere(f"lockdep went off in {Path(name).stem}, and the rest is to run with it")
                 break
         self.out.totals()
         return 1 if self.out.outcomes[ktap.FAIL] or self.bailed else 0

@@ -16,6 +16,8 @@ from typing import TextIO
 
 PASS, FAIL, SKIP, XFAIL = "pass", "fail", "skip", "xfail"
 VERSION = "KTAP version 1"
+# Behind `Bail out!`: what was announced and never came is run elsewhere, and is no failure here.
+CONTINUED = "to be continued: "
 
 _VERSION = re.compile(r"^(?:K?TAP version \d+)$")
 _PLAN = re.compile(r"^1\.\.(\d+)(?:\s*#\s*(.*))?$")
@@ -97,6 +99,10 @@ class Writer:
         self._line(f"# Totals: pass:{o[PASS]} fail:{o[FAIL]} xfail:{o[XFAIL]} xpass:0 "
                    f"skip:{o[SKIP]} error:0")
 
+    def go_on_elsewhere(self, why: str) -> None:
+        """Say that the rest must be run in another machine; none of it has failed."""
+        self.bail_out(f"{CONTINUED}{why}")
+
     def bail_out(self, why: str) -> None:
         """Say that what follows could not be tested."""
         self._line(f"Bail out! {one_line(why)}")
@@ -170,6 +176,8 @@ class Reader:
             return
         if _VERSION.match(body):
             yield from self._close_deeper(indent - 1)
+            # What has ended without a result of its own, as a machine does, is not what comes next.
+            self._closed = None
             self._levels.append(_Level(indent))
             return
         if not self._levels:
@@ -202,6 +210,9 @@ class Reader:
             return
         if bail:
             self.bailed = bail[1] or "no reason given"
+            if self.bailed.startswith(CONTINUED):
+                for each in self._levels:
+                    each.planned = each.seen
             return
         match = _RESULT.match(body)
         assert match

@@ -32,6 +32,7 @@ EXIT_OK, EXIT_FAILED, EXIT_SKIPPED = 0, 1, 4       # kselftest.h
 SETUP_SECONDS = 90
 RESTORE_SECONDS = 90
 STUCK_SECONDS = 20
+KASAN = "KASAN: "
 
 
 @contextmanager
@@ -96,6 +97,7 @@ class Program:
         self.name, self.env, self.cases, self.out = name, env, cases, out
         self._known = judge.known()
         self._lockdep = detectors.lockdep_works()
+        self._without = ""           # what every result says once lockdep is off
 
     def _stuck(self, title: str, mark: str, why: str) -> None:
         """Report what cannot be ended, and leave; called in a thread of its own."""
@@ -135,15 +137,17 @@ class Program:
         if bad:
             outcome = ktap.FAIL
             notes = f"{notes}\nthe kernel complained: {bad[0].title}".strip()
+        without = self._without
         if self._lockdep and not detectors.lockdep_works():
-            self._lockdep = False
+            self._lockdep, without, self._without = False, "lockdep went off", "without lockdep"
             # KASAN switches it off, too.
-            if not listed:
+            if not any(KASAN in report.title for report in listed):
                 outcome, notes = ktap.FAIL, f"{notes}\nlockdep has switched itself off".strip()
         known = "" if bad else (differs or {}).get(self.env.driver.kind, "")
         verdict, note = judged(outcome, reason, known)
         if listed and verdict == ktap.PASS:
             note = f"known report, see known-reports: {listed[0].title}"
+        note = "; ".join(filter(None, (note, without)))
         if notes:
             self.out.diagnostic(notes)
         if verdict == ktap.FAIL:
@@ -153,12 +157,18 @@ class Program:
         self.out.result(title, verdict, note)
         return verdict != ktap.FAIL
 
+    def begin(self) -> None:
+        """Set up, where the detectors that the kernel has are on."""
+        if detectors.has_lockdep() and not self._lockdep:
+            raise case.Failure("lockdep is off in this machine")
+        self.env.start()
+
     def run(self) -> int:
         """Run everything; return the exit status."""
         out = self.out
         out.plan(len(self.cases) + 2)
         out.diagnostic(f"{self.env.driver.module}, Linux {os.uname().release}")
-        if not self._guarded("setup", SETUP_SECONDS, self.env.start):
+        if not self._guarded("setup", SETUP_SECONDS, self.begin):
             out.bail_out(f"{self.name} cannot be set up")
             return EXIT_FAILED
         for item in self.cases:

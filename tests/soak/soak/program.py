@@ -84,7 +84,7 @@ class Soak(Program):
         out.diagnostic(f"{self.env.driver.module}, Linux {os.uname().release}, seed {self.args.seed}, "
                        f"{len(self.faults)} faults: {', '.join(sorted(self.faults))}")
         self.env.begin(self.args.target)
-        good = self._guarded("setup", SETUP_SECONDS, self.env.start)
+        good = self._guarded("setup", SETUP_SECONDS, self.begin)
         if good:
             good = self._guarded("session and load", UP_SECONDS, rig.up)
             good = good and self._steps()
