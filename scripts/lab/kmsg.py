@@ -10,15 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+# As Linux 7.3 says it; scripts/lab/tests/test_kmsg.py has a line of each.
 BAD = re.compile(
-    r"\bBUG:|\bWARNING:|\bOops\b|Call Trace:|Kernel panic|general protection|"
-    r"refcount_t|use-after-free|KASAN|UBSAN|KCSAN|DMA-API|list_(?:add|del) corruption|"
-    r"unable to handle|possible recursive locking|circular locking|"
-    r"suspicious RCU usage|inconsistent lock state|hung_task|blocked for more than|"
-    r"soft lockup|hard LOCKUP|detected stalls|Objects remaining|kmemleak:|"
+    r"\bBUG:|\bBUG \S+ \(|\bWARNING:|\bOops\b|Call Trace:|Kernel panic|general protection|"
+    r"refcount_t|percpu ref \(|use-after-free|KASAN|UBSAN|KCSAN|DMA-API|ODEBUG:|list_(?:add|del) corruption|"
+    r"unable to handle|possible recursive locking|circular locking|irq lock inversion|"
+    r"suspicious RCU usage|inconsistent lock state|bad unlock balance|held lock freed|"
+    r"non-static key|turning off the locking correctness validator|"
+    r"hung_task|INFO: task .* blocked|waiting for writeback completion|"
+    r"soft lockup|hard LOCKUP|workqueue lockup|detected (?:expedited )?stalls|self-detected stall|"
+    r"Objects remaining|still has objects|kmemleak:|nobody cared|"
     r"rust_kernel: panicked|sleeping function called|scheduling while atomic|"
-    r"kernel BUG at|Trying to vfree|bad page|Bad page|page allocation failure|"
-    r"stack-protector|rcu_preempt self-detected"
+    r"kernel BUG at|Trying to vfree|bad page|Bad page|page allocation failure|stack-protector"
 )
 
 PANIC = re.compile(r"Kernel panic - not syncing: (.*)")

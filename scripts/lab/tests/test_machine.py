@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-from lab import chroot, core, kernel, kmsg, qemu, vm
+from lab import chroot, core, kernel, qemu, vm
 from lab.report import LabError
 
 MACHINE = qemu.Machine(kernel=Path("/c/vmlinuz"), initramfs=Path("/c/initramfs.gz"),
@@ -68,36 +68,6 @@ class ModuleTest(unittest.TestCase):
     def test_missing(self) -> None:
         with self.assertRaisesRegex(LabError, "no module ext4"):
             kernel.load_order(self.DEP, set(), ("ext4",))
-
-
-class LogTest(unittest.TestCase):
-    """Good and bad kernel logs."""
-
-    GOOD = ["Kernel command line: console=ttyS0 oops=panic",
-            "rdma_rxe: loaded", "ib_iser_rs: loading out-of-tree module taints kernel.",
-            "iser0 speed is unknown, defaulting to 1000",
-            "RAS: Correctable Errors collector initialized."]
-    BAD = ["WARNING: CPU: 0 PID: 1 at lib/refcount.c:28", "BUG: kernel NULL pointer dereference",
-           "Oops: 0000 [#1] SMP", "refcount_t: underflow; use-after-free.", "Call Trace:",
-           "rust_kernel: panicked at src/lib.rs:3:5:", "INFO: task x blocked for more than 120 seconds.",
-           "kmem_cache_destroy iser: Objects remaining in iser on __kmem_cache_shutdown()",
-           "BUG: sleeping function called from invalid context", "unreferenced object: kmemleak: 1 new"]
-
-    def test_good(self) -> None:
-        self.assertEqual(kmsg.bad_lines(self.GOOD), [])
-
-    def test_bad(self) -> None:
-        for row in self.BAD:
-            self.assertEqual(kmsg.bad_lines([f"[  1.0] {row}"]), [f"[  1.0] {row}"])
-
-    def test_panic(self) -> None:
-        rows = ["[ 1.0] Kernel panic - not syncing: Fatal exception in interrupt"]
-        self.assertEqual(kmsg.panic_reason(rows), "Fatal exception in interrupt")
-        self.assertIsNone(kmsg.panic_reason(self.GOOD))
-
-    def test_after_boot(self) -> None:
-        self.assertEqual(kmsg.after_boot(["a", f"[1] {kmsg.BOOTED}", "b"]), ["b"])
-        self.assertEqual(kmsg.after_boot(["a", "b"]), ["a", "b"])
 
 
 class VerdictTest(unittest.TestCase):
