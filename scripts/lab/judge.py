@@ -14,18 +14,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lab import kmsg, kreport, vm
+from lab.guest import detectors
 from lab.kreport import Report
 from lab.report import Reporter
 
-# What kmemleak says, in the results of a run that has asked it.
-KMEMLEAK = "kmemleak"
 # Of a report with more lines than this, the first ones are printed, and of more reports their titles.
 SHOWN_LINES, SHOWN_REPORTS = 120, 3
 
 
 def found_in(out: Path) -> list[Report]:
     """The reports of the machine whose results these are."""
-    console, kmemleak = out / "console.log", out / KMEMLEAK
+    console, kmemleak = out / "console.log", out / detectors.FOUND
     rows: list[str] = []
     if console.exists():
         rows = console.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -232,12 +232,12 @@ class Suite:
 
     def kunit(self) -> None:
         """The module's KUnit suites, in a kernel that has KUnit (built once: 15 minutes)."""
-        self.program("kunit", [LAB, "kunit"], OneReader(), 3600)
+        self.program("kunit", [LAB, "kunit"], KtapReader(), 3600)
 
     def debug(self) -> None:
         """Sessions, resets and losses under KASAN, lockdep and kmemleak."""
         for target in self.targets():
-            self.program(f"debug-{target}", [LAB, "check-debug", "--target", target], OneReader(), 3600)
+            self.program(f"debug-{target}", [LAB, "check-debug", "--target", target], KtapReader(), 3600)
 
     def run(self) -> int:
         """Run the stages asked for."""

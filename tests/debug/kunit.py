@@ -4,7 +4,8 @@
 
 KUnit runs a module's suites when it is loaded, and keeps each one's KTAP in
 debugfs. A suite that the sources have and the kernel did not run is a failure,
-and so is a DMA mapping that a suite has left.
+and so is a DMA mapping that a suite has left. At the end the module is unloaded, and the
+detectors that do not speak up by themselves are asked.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 import sys
 from pathlib import Path
 
+from lab.guest import detectors
 from lab.guest.driver import Driver
 from lab.guest.system import read
 from lab.report import LabError
@@ -62,7 +64,7 @@ def main() -> int:
     before = mapped()
     driver.load()
     left = mapped() - before
-    print(f"KTAP version 1\n1..{len(suites) + 1}")
+    print(f"KTAP version 1\n1..{len(suites) + 2}")
     failed = total = 0
     for number, name in enumerate(suites, 1):
         text = read(DEBUGFS / name / "results", "")
@@ -78,7 +80,14 @@ def main() -> int:
     print(f"{'not ok' if left else 'ok'} {len(suites) + 1} no DMA mapping is left # {left}, and {before} before")
     failed += bool(left)
     print(f"# {total} cases in {len(suites)} suites, {failed} suites failed")
-    driver.unload()
+    why = ""
+    try:
+        driver.unload()
+        detectors.last_look()
+    except LabError as exc:
+        why = f" # {exc}"
+        failed += 1
+    print(f"{'not ok' if why else 'ok'} {len(suites) + 2} unload and scan for leaks{why}", flush=True)
     return 1 if failed or not suites else 0
 
 

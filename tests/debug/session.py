@@ -212,13 +212,6 @@ class load:  # noqa: N801 - a context manager that reads as a word
             self.job.wait(120)
 
 
-def scan() -> None:
-    """Check that no detector has given up; leave what kmemleak finds in the results."""
-    if not detectors.lockdep_works():
-        raise LabError("lockdep has switched itself off")
-    Path(os.environ["ISER_OUT"], "kmemleak").write_text(detectors.leaks(), encoding="utf-8")
-
-
 def main(kind: str) -> int:
     """Run the steps in order; print KTAP."""
     bench = Bench(kind)
@@ -227,12 +220,12 @@ def main(kind: str) -> int:
         (f"{CYCLES} logins and logouts", bench.cycles), ("resets during I/O", bench.resets),
         ("commands that time out", bench.abort), ("device removed during I/O", bench.link),
         ("iscsid killed during login", bench.daemon), ("unload", bench.unload),
-        ("load again, use, unload", bench.again), ("detectors, scan for leaks", scan)]
+        ("load again, use, unload", bench.again), ("detectors, scan for leaks", detectors.last_look)]
     only = set(filter(None, os.environ.get("ISER_STEPS", "").split(",")))
     print(f"KTAP version 1\n1..{len(steps)}", flush=True)
     failed = 0
     for number, (name, function) in enumerate(steps, 1):
-        needed = function in (bench.up, bench.unload, bench.again, scan)
+        needed = function in (bench.up, bench.unload, bench.again, detectors.last_look)
         if only and not needed and function.__name__ not in only:
             print(f"ok {number} {name} # SKIP not asked for", flush=True)
             continue

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from pathlib import Path
 
 from lab.guest.system import read
+from lab.report import LabError
 
 LOCKDEP = Path("/proc/lockdep_stats")
 KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
+# In the results: what it has found, to be judged on the host.
+FOUND = "kmemleak"
 # kmemleak waits until an object has some age, so it takes two looks.
 PAUSES = (1, 6)
 
@@ -41,3 +45,10 @@ def has_lockdep() -> bool:
 def lockdep_works() -> bool:
     """Whether lockdep is there and on; it is off after a report, of KASAN too."""
     return bool(re.search(r"debug_locks:\s*1\b", read(LOCKDEP, "")))
+
+
+def last_look() -> None:
+    """At the end of a run: no detector has given up; what kmemleak finds is left in the results."""
+    if not lockdep_works():
+        raise LabError("lockdep has switched itself off")
+    Path(os.environ["ISER_OUT"], FOUND).write_text(leaks(), encoding="utf-8")

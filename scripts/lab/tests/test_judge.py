@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from unittest import mock
 
 from lab import core, judge, kmsg, kreport, pair, vm
+from lab.guest import detectors
 from lab.report import Reporter
 
 BOOT = "[    1.000000] WARNING: of the firmware\n[    2.000000] iser-lab: booted\n"
@@ -96,7 +97,7 @@ class JudgeTest(Results):
             self.assertEqual(other.status, vm.COMPLAINED)
 
     def test_leaks(self) -> None:
-        (self.out / judge.KMEMLEAK).write_text(LEAK, encoding="utf-8")
+        (self.out / detectors.FOUND).write_text(LEAK, encoding="utf-8")
         found = "[    9.0] kmemleak: 1 new suspected memory leaks (see /sys/kernel/debug/kmemleak)\n"
         verdict = self.verdict(found)
         self.assertEqual([r.title for r in verdict.reports], ["kmemleak: unreferenced object (size 64)"])
