@@ -13,7 +13,9 @@
 #:   uninstall        undo `make install`
 #: Checking
 #:   check            the test suite; its parts: scripts/check --help
-#:   check-all        the same, then fuzz, miri, peers, hostile, soak, kunit and check-debug
+#:   check-all        all tests that there are: also fuzz, miri, the long selftests, peers, hostile,
+#:                    soak and kunit, and on the kernel with KASAN, lockdep and others check-debug,
+#:                    hostile, soak, peers and all selftests, these over iWARP, too: many hours
 #:   bench            measure against the C driver and its rivals: below 40 minutes; QUICK=1
 #:                    below 8; GOALS=1 only what the goals are about
 #:   check-debug      sessions, resets and losses on a kernel with KASAN, lockdep and others

@@ -57,7 +57,8 @@ class Job:
 
     def seconds(self) -> float:
         """How long a machine may run."""
-        return MACHINE_SECONDS * (debugkernel.SLOWNESS if self.kernel == "debug" else 1)
+        both = 2 if self.which == "all" else 1
+        return MACHINE_SECONDS * both * (debugkernel.SLOWNESS if self.kernel == "debug" else 1)
 
 
 def fits_peers(patterns: Sequence[str]) -> bool:

@@ -9,8 +9,11 @@
     demo        `make demo`, on LIO and then on tgt
     selftests   tests/selftests in two virtual machines at once, one for LIO and one for tgt
     counted     instructions per I/O of our module, against tests/bench/limits.toml
+    fuzz-brief      `make fuzz`, for some seconds
+    hostile-brief   `make hostile`, one or two tests of each kind
 
-and, where everything is asked for, what takes longer or needs another compiler or kernel:
+and, where everything is asked for, what takes longer or needs another compiler or kernel, and
+the last two in full:
 
     fuzz        `make fuzz`: libFuzzer on the pure code, for a minute
     miri        the host's tests of the pure code under Miri, where it is installed
@@ -20,7 +23,10 @@ and, where everything is asked for, what takes longer or needs another compiler 
     soak        `make soak` for some minutes with each target
     kunit       the module's KUnit suites
     debug       `make check-debug`, on LIO and then on tgt
-    selftests-debug   tests/selftests on the instrumented kernel
+    debug-siw   the same over iWARP, on LIO
+    hostile-debug, soak-debug, peers-debug   those above, on the instrumented kernel
+    selftests-debug   tests/selftests, short and long, on the instrumented kernel
+    selftests-siw     the same over iWARP, on LIO
 """
 
 from __future__ import annotations
@@ -38,7 +44,7 @@ from pathlib import Path
 
 from harness.case import BOTH, LIO
 from harness.ktap import FAIL, PASS, SKIP
-from lab import config
+from lab import config, debugkernel
 
 from suite import guest
 from suite.process import Processes, Running
@@ -48,7 +54,18 @@ from suite.tally import Tally
 TOP = config.checkout()
 LAB = "scripts/iser-lab"
 MANIFEST = "tests/host/Cargo.toml"
-SOAK_MINUTES = 10
+SOAK_MINUTES = {"stock": 10, "debug": 30}
+FUZZ_BRIEF_SECONDS = 20
+# Of each kind of misbehaviour one or two, none of which waits long.
+HOSTILE_BRIEF = (
+    "pdus/length[0_bytes]", "pdus/length[1_mebibyte]", "pdus/iser_header[hello]", "pdus/segment[cut_off]",
+    "pdus/sense[65535]", "pdus/opcode[r2t]", "pdus/answer[text]", "pdus/status[both_residuals]",
+    "tasks/tag[freed]", "tasks/twice[read]", "tasks/invalidation[of_an_earlier_command]",
+    "tasks/key_of_another_command", "tasks/abort_answered_by[wrong_task]",
+    "data/order[once_more_after_the_response]", "data/outside[read_behind]", "data/hangs_up[read_data]",
+    "unasked/flood[1000_nops]", "unasked/window[goes_back]", "unasked/storm[async_drop]",
+    "logins/private_data[3_of_ff]", "logins/login[text_without_an_end]", "logins/logout[twice]",
+    "logins/discovery[garbage]", "keys/dead_by_the_target")
 SIMULATOR = "tests/hostile/Cargo.toml"
 MSRV = (1, 85)
 WARNING = re.compile(r"\bwarning\b", re.IGNORECASE)
@@ -75,6 +92,16 @@ def miri() -> list[str]:
                 [*command, "--version"], capture_output=True, check=False, cwd=TOP).returncode:
             return command
     return []
+
+
+def slowness(kernel: str) -> int:
+    """How many times as long anything may take."""
+    return debugkernel.SLOWNESS if kernel == "debug" else 1
+
+
+def named(stage: str, kernel: str, target: str, rdma: str = "rxe") -> str:
+    """How results and logs of a stage are called: what is not said is stock, and rxe."""
+    return "-".join([stage, *(("debug",) if kernel != "stock" else ()), target, *((rdma,) if rdma != "rxe" else ())])
 
 
 class Suite:
@@ -141,6 +168,10 @@ class Suite:
         """libFuzzer on the pure code, after what it has found before."""
         self.program("fuzz", [LAB, "fuzz"], KtapReader(), 1800)
 
+    def fuzz_brief(self) -> None:
+        """libFuzzer on the pure code, for some seconds."""
+        self.program("fuzz-brief", [LAB, "fuzz", "--seconds", str(FUZZ_BRIEF_SECONDS)], KtapReader(), 1800)
+
     def miri(self) -> None:
         """The tests of the pure code, interpreted: no undefined behaviour, no data race."""
         command = miri()
@@ -154,50 +185,80 @@ class Suite:
 
     def peers(self) -> None:
         """A target in a machine of its own dies, hangs and comes back."""
+        self._peers(self.args.kernel)
+
+    def peers_debug(self) -> None:
+        """The same on the instrumented kernel."""
+        self._peers("debug")
+
+    def _peers(self, kernel: str) -> None:
         if self.args.only and not guest.fits_peers(self.args.only):
             return
         for target in self.targets():
-            argv = [LAB, "peers", "--driver", self.args.driver, "--kernel", self.args.kernel,
+            argv = [LAB, "peers", "--driver", self.args.driver, "--kernel", kernel,
                     "--target", target, *(w for pattern in self.args.only for w in ("--only", pattern))]
-            self.program(f"peers-{target}", argv, KtapReader(), 2 * 3600)
+            self.program(named("peers", kernel, target), argv, KtapReader(), 2 * 3600 * slowness(kernel))
 
     def hostile(self) -> None:
         """A target that breaks the rules."""
         self.program("hostile", [LAB, "hostile", "--full"], KtapReader(), 6 * 3600)
 
+    def hostile_brief(self) -> None:
+        """A target that breaks the rules, in one or two ways of each kind."""
+        words = [word for name in HOSTILE_BRIEF for word in ("--only", name)]
+        self.program("hostile-brief", [LAB, "hostile", *words], KtapReader(), 1800)
+
+    def hostile_debug(self) -> None:
+        """A target that breaks the rules, and the instrumented kernel."""
+        self.program("hostile-debug", [LAB, "hostile", "--full", "--kernel", "debug"], KtapReader(), 12 * 3600)
+
     def soak(self) -> None:
         """Random faults under verified load."""
+        self._soak("stock")
+
+    def soak_debug(self) -> None:
+        """Random faults under verified load, on the instrumented kernel."""
+        self._soak("debug")
+
+    def _soak(self, kernel: str) -> None:
+        minutes = SOAK_MINUTES[kernel]
         for target in self.targets():
-            self.program(f"soak-{target}", [LAB, "soak", "--minutes", str(SOAK_MINUTES), "--target", target],
-                         KtapReader(), SOAK_MINUTES * 60 + 3600)
+            self.program(named("soak", kernel, target),
+                         [LAB, "soak", "--minutes", str(minutes), "--target", target, "--kernel", kernel],
+                         KtapReader(), minutes * 60 + 3600 * slowness(kernel))
 
     def demo(self) -> None:
         """The way of a newcomer, from loading the module to unloading it."""
         for target in self.targets():
             self.program(f"demo-{target}", [LAB, "demo", "--target", target], OneReader(), 900)
 
-    def targets(self) -> Sequence[str]:
+    def targets(self, rdma: str = "") -> Sequence[str]:
         """The targets asked for; over siw tgt does not work (Documentation/testing.md)."""
-        return (self.args.target,) if self.args.target else BOTH if self.args.rdma == "rxe" else LIO
+        possible = BOTH if (rdma or self.args.rdma) == "rxe" else LIO
+        return tuple(name for name in possible if self.args.target in ("", name))
 
     def selftests(self) -> None:
         """The tests in virtual machines, one for each target."""
-        self._both_targets("selftests", self.args.kernel)
+        self._both_targets("selftests", self.args.kernel, "", self.args.rdma)
 
     def selftests_debug(self) -> None:
-        """The same tests on the instrumented kernel (hours)."""
-        self._both_targets("selftests", "debug")
+        """The same tests, and those that take long, on the instrumented kernel (hours)."""
+        self._both_targets("selftests", "debug", "all", "rxe")
+
+    def selftests_siw(self) -> None:
+        """All of them on that kernel over iWARP (hours)."""
+        self._both_targets("selftests", "debug", "all", "siw")
 
     def long(self) -> None:
         """The tests in virtual machines that take long: outages, hundreds of disks."""
-        self._both_targets("long", self.args.kernel, "long")
+        self._both_targets("long", self.args.kernel, "long", self.args.rdma)
 
-    def _both_targets(self, stage: str, kernel: str, which: str = "") -> None:
+    def _both_targets(self, stage: str, kernel: str, which: str, rdma: str) -> None:
         if kernel == "debug":
             # Once, and not in each thread.
             self.program("debug-kernel", [LAB, "debug-kernel"], OneReader(), 3600)
-        threads = [threading.Thread(target=self._selftests, args=(stage, target, kernel, which), daemon=True)
-                   for target in self.targets()]
+        threads = [threading.Thread(target=self._selftests, args=(stage, target, kernel, which, rdma), daemon=True)
+                   for target in self.targets(rdma)]
         for thread in threads:
             thread.start()
             if kernel == "debug":
@@ -206,12 +267,10 @@ class Suite:
         for thread in threads:
             thread.join()
 
-    def _selftests(self, stage: str, target: str, kernel: str, which: str) -> None:
+    def _selftests(self, stage: str, target: str, kernel: str, which: str, rdma: str) -> None:
         """The tests with one target; in a thread of its own."""
-        stage = f"{stage}-{target}" if kernel == "stock" else f"{stage}-{kernel}-{target}"
-        stage += "" if self.args.rdma == "rxe" else f"-{self.args.rdma}"
-        job = guest.Job(self.args.driver, target, tuple(self.args.only), kernel, which, self.args.rdma,
-                        self.args.walk_from)
+        stage = named(stage, kernel, target, rdma)
+        job = guest.Job(self.args.driver, target, tuple(self.args.only), kernel, which, rdma, self.args.walk_from)
 
         def start(argv: Sequence[str], log: Path) -> Running:
             return self.processes.start(argv, log, job.seconds() + 600)
@@ -236,8 +295,16 @@ class Suite:
 
     def debug(self) -> None:
         """Sessions, resets and losses under KASAN, lockdep and kmemleak."""
-        for target in self.targets():
-            self.program(f"debug-{target}", [LAB, "check-debug", "--target", target], KtapReader(), 3600)
+        self._debug("rxe")
+
+    def debug_siw(self) -> None:
+        """The same over iWARP."""
+        self._debug("siw")
+
+    def _debug(self, rdma: str) -> None:
+        for target in self.targets(rdma):
+            self.program(named("debug", "stock", target, rdma),
+                         [LAB, "check-debug", "--target", target, "--rdma", rdma], KtapReader(), 3600)
 
     def run(self) -> int:
         """Run the stages asked for."""
@@ -254,9 +321,11 @@ class Suite:
         return self.tally.end(self.logs)
 
 
-STAGES = ("toolchain", "build", "lint", "host", "simulator", "demo", "selftests", "counted")
+STAGES = ("toolchain", "build", "lint", "host", "simulator", "demo", "selftests", "counted", "fuzz-brief",
+          "hostile-brief")
 # Only where everything is asked for: they take longer, or need a kernel of their own.
-MORE = ("fuzz", "miri", "long", "peers", "hostile", "soak", "kunit", "debug", "selftests-debug")
+MORE = ("fuzz", "miri", "long", "peers", "hostile", "soak", "kunit", "debug", "debug-siw", "hostile-debug",
+        "soak-debug", "peers-debug", "selftests-debug", "selftests-siw")
 # What the selftests need.
 SELFTESTS = ("toolchain", "build", "selftests")
 # Those that load the module which lies in the checkout, whatever it was made from.
@@ -297,6 +366,12 @@ def with_build(stages: Sequence[str], driver: str) -> list[str]:
     return [*stages[:first], "build", *stages[first:]]
 
 
+def in_full(stages: Sequence[str]) -> list[str]:
+    """All stages, after these; what is there in full is not run in brief."""
+    found = [name for name in stages if name not in MORE]
+    return [name for name in found if name.removesuffix("-brief") not in MORE] + list(MORE)
+
+
 def main(argv: list[str]) -> int:
     """Run the suite; a run that is interrupted ends what it has started."""
     top = parser()
@@ -309,7 +384,8 @@ def main(argv: list[str]) -> int:
         few = args.only or args.driver == "c" or args.kernel != "stock"
         args.stage = list(SELFTESTS if few else STAGES)
         args.stage += ["peers"] if guest.fits_peers(args.only) and not args.all else ()
-        args.stage += MORE if args.all else ()
+    if args.all:
+        args.stage = in_full(args.stage)
     args.stage = with_build(args.stage, args.driver)
 
     def terminated(number: int, frame: object) -> None:

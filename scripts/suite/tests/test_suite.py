@@ -8,11 +8,13 @@ import tempfile
 import unittest
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 from harness import every, ktap
-from lab import vm
+from lab import config, resume, vm
 
-from suite import guest
+from suite import guest, stages
 from suite.process import Processes
 from suite.results import CargoReader, KtapReader, Outcome
 from suite.stages import with_build
@@ -95,6 +97,64 @@ class StagesTest(unittest.TestCase):
         self.assertEqual(with_build(["build", "long"], "rust"), ["build", "long"])
         self.assertEqual(with_build(["long"], "c"), ["long"])
         self.assertEqual(with_build(["lint"], "rust"), ["lint"])
+
+    def test_all(self) -> None:
+        """Every stage that there is, and none in brief as well as in full."""
+        found = stages.in_full([*stages.STAGES, "peers"])
+        self.assertEqual(sorted(found), sorted(set(found)))
+        left = {*stages.STAGES, *stages.MORE} - set(found)
+        self.assertEqual(left, {"fuzz-brief", "hostile-brief"})
+        for name in (*stages.STAGES, *stages.MORE):
+            function = getattr(stages.Suite, name.replace("-", "_"))
+            self.assertTrue(function.__doc__, name)
+
+    def test_names(self) -> None:
+        self.assertEqual(stages.named("soak", "stock", "lio"), "soak-lio")
+        self.assertEqual(stages.named("selftests", "debug", "lio", "siw"), "selftests-debug-lio-siw")
+
+    def test_in_brief(self) -> None:
+        """Each name is that of one test of the hostile target, and each kind has one."""
+        tests = [f"{name}" for names in resume.listed(config.checkout() / "tests/hostile", (), ()).values()
+                 for name in names]
+        for name in stages.HOSTILE_BRIEF:
+            self.assertEqual([test for test in tests if name in test], [name])
+        programs = {name.partition("/")[0] for name in tests}
+        self.assertEqual(programs - {name.partition("/")[0] for name in stages.HOSTILE_BRIEF}, {"chance"})
+
+    def commands(self, stage: str, **arguments: str) -> dict[str, list[str]]:
+        """What a stage runs, by the name of its log."""
+        found: dict[str, list[str]] = {}
+        suite = stages.Suite.__new__(stages.Suite)
+        suite.args = SimpleNamespace(**{"driver": "rust", "target": "", "only": [], "kernel": "stock",
+                                        "rdma": "rxe", "walk_from": 1, **arguments})
+        suite.logs, suite.tally = Path("logs"), Tally(io.StringIO())
+
+        def program(name: str, argv: list[str], *rest: object) -> list[str]:
+            del rest
+            found[name] = argv
+            return []
+
+        def run(job: guest.Job, programs: object, start: object, out: Path) -> Iterator[Outcome]:
+            del programs, start
+            found[out.name] = [job.kernel, job.which, job.rdma]
+            return iter(())
+        with mock.patch.object(suite, "program", program), mock.patch.object(guest, "run", run), \
+                mock.patch.object(guest, "chosen", return_value=["a.py"]):
+            getattr(suite, stage.replace("-", "_"))()
+        found.pop("debug-kernel", None)
+        return found
+
+    def test_on_the_instrumented_kernel(self) -> None:
+        every_test = {f"selftests-debug-{target}": ["debug", "all", "rxe"] for target in ("lio", "tgt")}
+        self.assertEqual(self.commands("selftests-debug"), every_test)
+        self.assertEqual(self.commands("selftests-siw"), {"selftests-debug-lio-siw": ["debug", "all", "siw"]})
+        self.assertEqual(self.commands("selftests-siw", target="tgt"), {})
+        for stage in ("hostile-debug", "soak-debug", "peers-debug"):
+            for name, argv in self.commands(stage).items():
+                self.assertTrue(name.startswith(stage), name)
+                self.assertEqual(argv[argv.index("--kernel") + 1], "debug")
+        self.assertEqual(list(self.commands("debug-siw")), ["debug-lio-siw"])
+        self.assertIn("siw", self.commands("debug-siw")["debug-lio-siw"])
 
 
 class ProcessTest(unittest.TestCase):
