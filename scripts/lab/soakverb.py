@@ -50,11 +50,12 @@ def report(lab: Lab, args: argparse.Namespace, verdict: vm.Verdict) -> int:
         how = "failed" if failed.ended else "was under way when the machine ended"
         lab.report.line(f"step {failed.number}, {failed.what}, {how}; to play it again:")
         lab.report.text(f"{replay(args, 1)}\n{replay(args, failed.number)}")
-    good = not verdict.status and records and not failed
-    if not records and not verdict.status:
+    came = [r for r in records if r.injected]
+    good = not verdict.status and came and not failed
+    if not came and not verdict.status:
         lab.report.line("no fault was injected: is MINUTES too small?")
-    lab.report.line(f"soak: {'OK' if good else 'FAILED'}: {len(records)} faults, "
-                    f"{sum(r.survived for r in records)} survived ({verdict.seconds:.0f} s in the machine, "
+    lab.report.line(f"soak: {'OK' if good else 'FAILED'}: {len(came)} faults, {sum(r.survived for r in came)} survived, "
+                    f"{len(records) - len(came)} did not come about ({verdict.seconds:.0f} s in the machine, "
                     f"seed {args.seed}, logs: {verdict.out})")
     return 0 if good else verdict.status or 1
 

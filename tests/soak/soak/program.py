@@ -45,7 +45,7 @@ class Soak(Program):
         now = record.Record(step.number, step.fault, str(step), time.monotonic() - self._began)
         record.write(self.file, now)
         mark = kernlog.mark(f"step {step.number}")
-        self.rig.notes = []
+        self.rig.notes, self.rig.injected = [], True
         try:
             self.faults[step.fault].run(self.rig, **step.values)
             now.recovery = self.rig.survived()
@@ -55,14 +55,15 @@ class Soak(Program):
             now.survived = True
         finally:
             now.ended = True
-            now.notes = self.rig.notes
+            now.notes, now.injected = self.rig.notes, self.rig.injected
             now.lost = self.rig.lost_since(mark)
             ios = sum(load.ios() for load in self.rig.loads)
             verified = sum(load.verified for load in self.rig.loads)
             now.ios, self._ios = ios - self._ios, ios
             now.verified, self._verified = verified - self._verified, verified
             record.write(self.file, now)
-        lost = f", {now.lost} lost" if now.lost else ""
+        lost = "" if now.injected else ", did not come about"
+        lost += f", {now.lost} lost" if now.lost else ""
         self.out.diagnostic(f"[{time.monotonic() - self._began:5.0f} s] {step.number} {step}: back after "
                             f"{now.recovery:.1f} s{lost}; {now.ios} I/Os, {now.verified >> 20} MiB verified")
 

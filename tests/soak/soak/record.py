@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 FILE = "soak.jsonl"
-HEAD = ("fault", "injected", "survived", "lost", "recovery", "longest", "I/Os", "MiB verified")
+HEAD = ("fault", "injected", "survived", "did not come about", "lost", "recovery", "longest", "I/Os", "MiB verified")
 
 
 @dataclass
@@ -31,6 +31,7 @@ class Record:
     verified: int = 0            # bytes that it has read back and found right
     notes: list[str] = field(default_factory=list)
     ended: bool = False          # one that has not ended was under way when the machine died
+    injected: bool = True        # the fault came about: not one that was refused, or met nothing
 
 
 def write(path: Path, record: Record) -> None:
@@ -54,8 +55,10 @@ def read(path: Path) -> list[Record]:
 
 def row(name: str, records: Sequence[Record]) -> tuple[str, ...]:
     """The line of the table for some steps."""
-    times = [r.recovery for r in records if r.survived] or [0.0]
-    return (name, str(len(records)), str(sum(r.survived for r in records)), str(sum(r.lost for r in records)),
+    came = [r for r in records if r.injected]
+    times = [r.recovery for r in came if r.survived] or [0.0]
+    return (name, str(len(came)), str(sum(r.survived for r in came)), str(len(records) - len(came)),
+            str(sum(r.lost for r in records)),
             f"{statistics.median(times):.1f} s", f"{max(times):.1f} s", str(sum(r.ios for r in records)),
             str(sum(r.verified for r in records) >> 20))
 

@@ -34,17 +34,29 @@ FIRST_MIB, FILES_MIB, OWN_MIB = 48, 64, 24
 SLOW_MIB, SLOW_USED_MIB = 48, 24
 MOUNT = "/run/iser/soak"
 HUNG = Path("/proc/sys/kernel/hung_task_timeout_secs")
+HUNG_CHECKS = Path("/proc/sys/kernel/hung_task_check_interval_secs")
 
 # Seconds; on an instrumented kernel times its slowness.
 REPLACEMENT_SECONDS = 300        # errors reach the load after that, and no fault lasts so long
 BACK_SECONDS = 90                # logins that a target has spoiled are tried again
 STALLED_SECONDS = 20             # after that a look at rxe
 ON_SECONDS = 60
+LONGEST_SECONDS = 20             # of a fault
+# A write may wait for as long as the longest fault, the session's return and the load's going on may take; one that
+# waits longer hangs. By itself the kernel looks only once in such a time.
+HUNG_SECONDS, CHECK_SECONDS = LONGEST_SECONDS + BACK_SECONDS + ON_SECONDS, 10
 
 
 def scaled(seconds: float) -> int:
     """A time limit of open-iscsi on this machine."""
     return round(seconds * SLOWNESS)
+
+
+def patient() -> None:
+    """Have the kernel report a task that hangs after that time, if it would do so before."""
+    if HUNG.exists() and 0 < int(read(HUNG)) < scaled(HUNG_SECONDS):
+        HUNG.write_text(str(scaled(HUNG_SECONDS)), encoding="ascii")
+        HUNG_CHECKS.write_text(str(CHECK_SECONDS), encoding="ascii")
 
 
 def settings() -> dict[str, object]:
@@ -70,6 +82,7 @@ class Rig:
         self.slow: slow.Slow | None = None
         self.loads: list[Load] = []
         self.notes: list[str] = []       # of the step that is under way
+        self.injected = True             # its fault came about
         self._stack = ExitStack()
 
     # Setting up and taking down
@@ -78,10 +91,7 @@ class Rig:
         """All of it; the load begins."""
         if why := lacking():
             raise LabError(f"no wire can be laid: {why}")
-        seconds = scaled(REPLACEMENT_SECONDS) + 60
-        if HUNG.exists() and 0 < int(read(HUNG)) < seconds:
-            # A write may wait until replacement_timeout.
-            HUNG.write_text(str(seconds), encoding="ascii")
+        patient()
         self._stack.callback(self.wire.down)
         self.wire.up()
         self.target = self._serve()
@@ -150,6 +160,11 @@ class Rig:
     def note(self, text: str) -> None:
         """What is worth a line in the summary."""
         self.notes.append(text)
+
+    def missed(self, why: str) -> None:
+        """The fault of this step did not come about."""
+        self.injected = False
+        self.note(why)
 
     def check_load(self) -> None:
         """Raise if a load has seen an error."""

@@ -24,9 +24,12 @@ NO_LIMIT = -1            # of retries
 
 def reset(rig: Rig, what: str, times: int) -> None:
     """Ask for a reset by a disk of the load; that it is refused is no failure, what follows may be."""
+    done = 0
     for turn in range(times):
         path = rig.loads[turn % len(rig.loads)].path
-        run("sg_reset", "--no-esc", f"--{what}", path, check=False, timeout=180)
+        done += not run("sg_reset", "--no-esc", f"--{what}", path, check=False, timeout=180).returncode
+    if not done:
+        rig.missed(f"sg_reset --{what} was refused")
 
 
 @fault(times=(1, 4))
@@ -69,7 +72,10 @@ def hasty(rig: Rig, paths: list[str]) -> Iterator[None]:
         for attribute, usual in before:
             write(attribute, usual)
     late = sum(int(read(disk.scsi(path) / "iotmo_cnt", "0"), 16) for path in paths) - late
-    rig.note("commands timed out" if late else "no command timed out")
+    if late:
+        rig.note("commands timed out")
+    else:
+        rig.missed("no command timed out")
 
 
 @fault(LIO, seconds=(4.0, 9.0))
@@ -120,4 +126,7 @@ def no_memory(rig: Rig, allocation: int) -> None:
                 wait_for("the session", lambda: rig.session.state == "LOGGED_IN", 20)
         finally:
             hit = faults.disarm()
-    rig.note("an allocation of the recovery failed" if hit else "the recovery took fewer allocations")
+    if hit:
+        rig.note("an allocation of the recovery failed")
+    else:
+        rig.missed("the recovery took fewer allocations")
