@@ -55,8 +55,12 @@ def tell(say: Reporter, verdict: vm.Verdict) -> None:
     output = verdict.out / "output.log"
     text = output.read_text(encoding="utf-8", errors="replace") if output.exists() else ""
     shown = 0
+    counts = Counter(report.identity for report in verdict.reports)
     for report in verdict.reports:
+        if not (times := counts.pop(report.identity, 0)):
+            continue
         where = f" (in {report.mark})" if report.mark else ""
+        where += f", {times} times" if times > 1 else ""
         if not verdict.complained and told(report, text):
             say.line(f"kernel: a test has failed for it, see above: {report.title}{where}")
             continue

@@ -114,8 +114,9 @@ class JudgeTest(Results):
     def test_most(self) -> None:
         """Many reports are short; each is named."""
         many = "".join(REPORT.replace("x.c", f"x{n}x.c") for n in range(9))
-        said = self.said(self.verdict(many))
-        self.assertEqual(said.count(vm.UNTOLD), 9)
+        said = self.said(self.verdict(many + REPORT * 5))
+        self.assertEqual(said.count(vm.UNTOLD), 10)
+        self.assertIn("CPU#0: fio/7, 5 times\n", said)
         self.assertEqual(said.count("| title:"), judge.SHOWN_REPORTS)
 
 
