@@ -101,8 +101,9 @@ def add_verbs(add: object) -> None:
                       help="only tests whose name (program/test) has this part")
     verb.add_argument("--seed", type=int, help="of the PDUs made by chance; one is chosen and printed")
     verb.add_argument("--pdus", type=int, help=f"how many of these (default {FEW})")
-    verb.add_argument("--full", action="store_true", help=f"{ALL['stock']} of these; with the instrumented kernel {ALL['debug']}")
+    verb.add_argument("--full", action="store_true",
+                      help=f"{ALL['stock']} of these; with the instrumented kernel {ALL['debug']}")
     verb.add_argument("--timeout", type=float, metavar="SECONDS",
-                      help=f"of a machine (default {SECONDS}, on the instrumented kernel {SECONDS * debugkernel.SLOWNESS})")
+                      help=f"of a machine (default {SECONDS}, {debugkernel.SLOWNESS} times that on the instrumented kernel)")
     verb.add_argument("program", nargs="*", help="a program of tests/hostile, such as pdus.py")
     verb.set_defaults(run=cmd_hostile)

@@ -54,9 +54,9 @@ def report(lab: Lab, args: argparse.Namespace, verdict: vm.Verdict) -> int:
     good = not verdict.status and came and not failed
     if not came and not verdict.status:
         lab.report.line("no fault was injected: is MINUTES too small?")
-    lab.report.line(f"soak: {'OK' if good else 'FAILED'}: {len(came)} faults, {sum(r.survived for r in came)} survived, "
-                    f"{len(records) - len(came)} did not come about ({verdict.seconds:.0f} s in the machine, "
-                    f"seed {args.seed}, logs: {verdict.out})")
+    lab.report.line(f"soak: {'OK' if good else 'FAILED'}: {len(came)} faults, "
+                    f"{sum(r.survived for r in came)} survived, {len(records) - len(came)} did not come about "
+                    f"({verdict.seconds:.0f} s in the machine, seed {args.seed}, logs: {verdict.out})")
     return 0 if good else verdict.status or 1
 
 

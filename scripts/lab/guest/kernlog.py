@@ -83,4 +83,5 @@ def check(after: str) -> None:
     """Raise if the kernel complained after the mark."""
     bad = complaints(after)
     if bad:
-        raise LabError("\n".join(["the kernel log is not clean:", *(row for report in bad for row in report.rows)][:20]))
+        rows = [row for report in bad for row in report.rows]
+        raise LabError("\n".join(["the kernel log is not clean:", *rows[:20]]))

@@ -229,7 +229,8 @@ class GuestTest(unittest.TestCase):
         self.assertEqual(found[-1].note, "it panicked")
 
     def test_report_that_no_test_has_failed_for(self) -> None:
-        said = f"[ 9.0s] {vm.UNTOLD}BUG: x (in b/z)\n           | BUG: x\n[ 9.0s] guest: the kernel complained: BUG: x\n"
+        said = (f"[ 9.0s] {vm.UNTOLD}BUG: x (in b/z)\n           | BUG: x\n"
+                "[ 9.0s] guest: the kernel complained: BUG: x\n")
         for last, failed in (("ok 2 z\nok 2 b\n", []), ("not ok 2 z\nnot ok 2 b\n", ["b/z"])):
             found, asked = self.run_machines(["a.py", "b.py"], f"{IN_B}  {last}{said}")
             self.assertEqual([o.name for o in found if o.result == "fail"], [*failed, "kernel log"])
@@ -239,7 +240,8 @@ class GuestTest(unittest.TestCase):
     def test_lockdep_goes_off(self) -> None:
         """The rest runs in another machine, and nothing has failed by that."""
         rest = ONE_OK.replace("Subtest: a", "Subtest: b").replace(" a\n", " b\n").replace("1..2", "1..1")
-        found, asked = self.run_machines(["a.py", "b.py"], f"{ONE_OK}Bail out! {ktap.CONTINUED}lockdep went off\n", rest)
+        first = f"{ONE_OK}Bail out! {ktap.CONTINUED}lockdep went off\n"
+        found, asked = self.run_machines(["a.py", "b.py"], first, rest)
         self.assertEqual([(o.name, o.result) for o in found], [("a/x", "pass"), ("b/x", "pass")])
         self.assertEqual(asked, [["a.py", "b.py"], ["b.py"]])
 
