@@ -17,6 +17,7 @@ from lab import kmsg, kreport, vm
 from lab.guest import detectors
 from lab.kreport import Report
 from lab.report import Reporter
+from lab.resume import ktap  # which knows where it is
 
 # Of a report with more lines than this, the first ones are printed, and of more reports their titles.
 SHOWN_LINES, SHOWN_REPORTS = 120, 3
@@ -43,9 +44,16 @@ def judge(verdict: vm.Verdict, others: Iterable[Path] = ()) -> vm.Verdict:
     return verdict
 
 
-def told(report: Report, output: str) -> bool:
-    """Whether what ran in the machine has printed a report, as a test does that fails for it."""
-    return report.entry().splitlines()[0] in output or kreport.text_of(report.rows[0]).strip() in output
+def failures(output: str) -> set[str]:
+    """The tests that failed in a machine, as marks in the kernel log name them."""
+    reader = ktap.Reader()
+    return {result.name for row in output.splitlines() for result in reader.feed(row) if result.outcome == ktap.FAIL}
+
+
+def told(report: Report, output: str, failed: set[str]) -> bool:
+    """Whether a test has failed meanwhile, or what ran in the machine has printed the report."""
+    return (report.mark in failed or report.entry().splitlines()[0] in output
+            or kreport.text_of(report.rows[0]).strip() in output)
 
 
 def tell(say: Reporter, verdict: vm.Verdict) -> None:
@@ -54,6 +62,7 @@ def tell(say: Reporter, verdict: vm.Verdict) -> None:
         say.line(f"kernel: known report, {count} times, see {kreport.LIST}: {title}")
     output = verdict.out / "output.log"
     text = output.read_text(encoding="utf-8", errors="replace") if output.exists() else ""
+    failed = failures(text)
     shown = 0
     counts = Counter(report.identity for report in verdict.reports)
     for report in verdict.reports:
@@ -61,7 +70,7 @@ def tell(say: Reporter, verdict: vm.Verdict) -> None:
             continue
         where = f" (in {report.mark})" if report.mark else ""
         where += f", {times} times" if times > 1 else ""
-        if not verdict.complained and told(report, text):
+        if not verdict.complained and told(report, text, failed):
             say.line(f"kernel: a test has failed for it, see above: {report.title}{where}")
             continue
         say.line(f"{vm.UNTOLD}{report.title}{where}")

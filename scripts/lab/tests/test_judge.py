@@ -80,12 +80,20 @@ class JudgeTest(Results):
     def test_told_once(self) -> None:
         """A test has failed for it, and has shown it."""
         output = "# title: WARNING: kernel/x.c:N at f+N/N\n# g\nnot ok 1 login\n"
+        told = output
         said = self.said(self.verdict(MARK + REPORT, 1, output))
         self.assertIn("a test has failed for it, see above", said)
         self.assertNotIn(vm.UNTOLD, said)
         self.assertNotIn("title:", said)
+        # It did not show all that it has failed for.
+        output = ("KTAP version 1\n1..2\n  KTAP version 1\n  # Subtest: login\n  1..1\n  not ok 1 lio.login\n"
+                  "not ok 1 login\n  KTAP version 1\n  # Subtest: chap\n  1..1\n  ok 1 lio.login\nok 2 chap\n")
+        inner = "[    9.500000] iser-lab: mark 12.4 session 3\n"
+        self.assertNotIn(vm.UNTOLD, self.said(self.verdict(MARK + inner + REPORT, 1, output)))
+        other = MARK.replace("login/", "chap/") + REPORT
+        self.assertIn(vm.UNTOLD, self.said(self.verdict(other, 1, output)))
         # What nobody has failed for is told, whatever was printed.
-        self.assertIn(vm.UNTOLD, self.said(self.verdict(MARK + REPORT, 0, output)))
+        self.assertIn(vm.UNTOLD, self.said(self.verdict(MARK + REPORT, 0, told)))
         self.assertIn(vm.UNTOLD, self.said(self.verdict(MARK + REPORT, 1, "not ok 1 login\n")))
 
     def test_known(self) -> None:
