@@ -43,8 +43,11 @@ def hang_up(rig: Rig) -> None:
         write(rig.tcm().tpg / "enable", 0)
         write(rig.tcm().tpg / "enable", 1)
         return
-    for session, connection in rig.tgtd().connections():
+    connections = list(rig.tgtd().connections())
+    for session, connection in connections:
         rig.tgtd().disconnect(session, connection)
+    if not connections:
+        rig.missed("tgt had no connection")
 
 
 @fault(TGT)
@@ -130,7 +133,6 @@ def busy_processors(rig: Rig, processes: int, seconds: float) -> None:
 @fault(seconds=(1.0, 5.0))
 def little_memory(rig: Rig, seconds: float) -> None:
     """Caches are dropped, most of what is free is used, and what is left is compacted."""
-    del rig
     write("/proc/sys/vm/drop_caches", 3)
     available = next(int(row.split()[1]) >> 10 for row in read("/proc/meminfo").splitlines()
                      if row.startswith("MemAvailable:"))
@@ -141,3 +143,5 @@ def little_memory(rig: Rig, seconds: float) -> None:
                 write("/proc/sys/vm/compact_memory", 1)
             write("/proc/sys/vm/drop_caches", 2)
             time.sleep(seconds)
+    else:
+        rig.missed("there was little memory already")

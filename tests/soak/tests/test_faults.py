@@ -79,6 +79,22 @@ class ComesAboutTest(unittest.TestCase):
                     (scsi / "iotmo_cnt").write_text(after, encoding="ascii")
                 self.assertEqual(self.rig.injected, came)
 
+    def test_nothing_to_hang_up(self) -> None:
+        """tgt with connections, and without."""
+        for connections, came in ([(1, 0)], True), ([], False):
+            self.rig.injected, self.rig.env.kind = True, "tgt"
+            cut: list[tuple[int, int]] = []
+            tgtd = SimpleNamespace(connections=lambda c=connections: c, disconnect=lambda *which: cut.append(which))
+            with mock.patch.object(self.rig, "tgtd", return_value=tgtd):
+                ends.hang_up(self.rig)
+            self.assertEqual((self.rig.injected, cut), (came, connections))
+
+    def test_little_memory_already(self) -> None:
+        """Then there is nothing to take."""
+        with mock.patch.object(ends, "write"), mock.patch.object(ends, "read", return_value="MemAvailable: 1024 kB"):
+            ends.little_memory(self.rig, 0)
+        self.assertFalse(self.rig.injected)
+
     def test_hung_tasks(self) -> None:
         """Reported after what the rig waits for by itself, and never later than that."""
         with tempfile.TemporaryDirectory() as name:
