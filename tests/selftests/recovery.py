@@ -5,17 +5,20 @@
 import subprocess
 import sys
 import threading
+import time
 
 from harness import program
-from harness.case import BOTH, LIO, case, check
+from harness.case import BOTH, LIO, TGT, case, check
 from harness.env import Env, opens
 from harness.faults import kill_iscsid, restart_iscsid
-from lab.guest import disk, initiator, lio
+from harness.outage import NOTICED_SECONDS, load
+from lab.guest import disk, initiator, lio, tgt
 from lab.guest.initiator import Session
 from lab.guest.system import run, wait_for, write
 
 SETTINGS = {"node.session.timeo.replacement_timeout": 60, "node.conn[0].timeo.noop_out_interval": 2,
             "node.conn[0].timeo.noop_out_timeout": 3}
+AWAY_SECONDS = 5
 
 
 def back(session: Session) -> None:
@@ -47,6 +50,28 @@ def target_is_disabled_and_enabled(env: Env) -> None:
         finally:
             worker.join()
         back(session)
+        disk.fio_verify(path, bs="64k", size="2m")
+
+
+@case(TGT, limit=150)
+def target_is_killed(env: Env) -> None:
+    """tgtd is killed under load, and another serves the same disk later: the load only waits, the data are whole."""
+    target = env.tgt()
+    assert isinstance(target, tgt.Target)
+    with env.session(SETTINGS, may_drop=True) as session:
+        path = session.disks()[0]
+        with load(path, 8) as job:
+            killed = time.monotonic()
+            target.kill()
+            wait_for("the loss of the connection", lambda: session.state != "LOGGED_IN", 2 * NOTICED_SECONDS)
+            print(f"# lost {time.monotonic() - killed:.1f} s after that", flush=True)
+            time.sleep(max(0.0, killed + AWAY_SECONDS - time.monotonic()))
+            before = disk.completed(path)
+            target.up()
+            back(session)
+            print(f"# back {time.monotonic() - killed:.1f} s after that", flush=True)
+            wait_for("load on the disk", lambda: disk.completed(path) > before, NOTICED_SECONDS)
+            check(not job.done(), "the load has not waited for the target")
         disk.fio_verify(path, bs="64k", size="2m")
 
 
