@@ -16,10 +16,12 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+from harness import kernlog as judge
 from harness import leftover, program
 from harness.case import BOTH, case, check
 from harness.env import Env
-from harness.outage import BACK_SECONDS, Line, failed_after, load, wired
+from harness.outage import BACK_SECONDS, NOTICED_SECONDS, Line, failed_after, load, wired
+from lab.guest import kernlog
 from lab.guest.system import read, write
 from lab.report import LabError
 
@@ -139,18 +141,32 @@ def device_is_removed(env: Env) -> None:
         line.works()
 
 
-def interrupted(line: Line, how: str) -> None:
-    """Take link or carrier away for long."""
+def switched(line: Line, how: str, up: bool) -> None:
+    """Take link or carrier away, or bring it back."""
     end = line.wire.initiator
-    switch = end.set_link if how == "link" else end.set_cable
-    switch(False)
-    line.lost()
-    time.sleep(LONG)
-    switch(True)
-    end.wait_ready()
+    (end.set_link if how == "link" else end.set_cable)(up)
+    if up:
+        end.wait_ready()
 
 
-@case(BOTH, limit=200, long=True, each={"switched_off": "link", "without_carrier": "cable"})
+def mended(line: Line) -> None:
+    """The session is back, if need be on a new rxe device."""
+    end = line.wire.initiator
+    alive = end.queue_pair_1() == "RTS"
+    try:
+        line.back(BACK_SECONDS if alive else 1)
+    except LabError:
+        print(f"# rxe cannot connect any more, queue pair 1: {end.queue_pair_1()}; "
+              "its device is made anew", flush=True)
+        end.remove_device()
+        end.add_device()
+        line.back()
+
+
+WAYS = {"switched_off": "link", "without_carrier": "cable"}
+
+
+@case(BOTH, limit=200, long=True, each=WAYS)
 def link_goes(env: Env, how: str) -> None:
     """The link goes for longer than pings wait; the session comes back, if need be on a new rxe device.
 
@@ -158,18 +174,29 @@ def link_goes(env: Env, how: str) -> None:
     into the error state, and mostly for good. No connection can be made then, with either driver.
     """
     with wired(env) as line:
-        end = line.wire.initiator
         with load(line.path, 8):
-            interrupted(line, how)
-            alive = end.queue_pair_1() == "RTS"
-            try:
-                line.back(BACK_SECONDS if alive else 1)
-            except LabError:
-                print(f"# rxe cannot connect any more, queue pair 1: {end.queue_pair_1()}; "
-                      "its device is made anew", flush=True)
-                end.remove_device()
-                end.add_device()
-                line.back()
+            switched(line, how, False)
+            line.lost()
+            time.sleep(LONG)
+            switched(line, how, True)
+            mended(line)
+        line.works()
+
+
+@case(BOTH, limit=200, long=True, each=WAYS)
+def link_goes_for_a_moment(env: Env, how: str) -> None:
+    """The link is back before a ping would time out; whether or not that costs the connection, the load only waits."""
+    with wired(env) as line:
+        mark = kernlog.mark("a moment without a link")
+        with load(line.path, 8) as job:
+            switched(line, how, False)
+            time.sleep(MOMENT)
+            check(not job.done(), "there is no load any more")
+            switched(line, how, True)
+            # What the moment has done to the connection is known by then.
+            time.sleep(2 * NOTICED_SECONDS)
+            print(f"# connections lost: {len(judge.connection_errors(kernlog.since(mark)))}", flush=True)
+            mended(line)
         line.works()
 
 
