@@ -6,13 +6,12 @@ import sys
 import threading
 import time
 
-from harness import program, sgio, slow
+from harness import program, sgio, slow, tasks
 from harness.case import LIO, TGT, case, check, equal
 from harness.data import SECTOR, Memory, Pattern, Window, compare
 from harness.env import Env
 from harness.faults import stopped_tgtd
-from lab.guest import disk, initiator
-from lab.guest.initiator import Session
+from lab.guest import disk
 from lab.guest.system import wait_for, write
 
 PATTERN = Pattern(seed=23, largest=1 << 20)
@@ -28,13 +27,6 @@ HASTY = {**NO_PING, "node.session.err_timeo.abort_timeout": 2, "node.session.err
 # The least that the block layer takes for SG_IO (BLK_MIN_SG_TIMEOUT).
 COMMAND_SECONDS = 7
 STOP_SECONDS = 9
-
-
-def task_management(session: Session) -> tuple[int, int]:
-    """Task management requests sent, and responses to them."""
-    text = initiator.iscsiadm("-m", "session", "-r", str(session.sid), "-s")
-    found = dict(r.strip().split(": ") for r in text.splitlines() if "tmf" in r)
-    return int(found["tmfcmd_pdus"]), int(found["tmfrsp_pdus"])
 
 
 def works(device: sgio.Device, turn: int) -> None:
@@ -64,7 +56,7 @@ def aborts(env: Env, reading: bool) -> None:
             with env.session(PATIENT) as session, sgio.Device(session.disks()[0]) as device:
                 device.settle()
                 works(device, 0)
-                before = task_management(session)
+                before = tasks.count(session)
                 window = Window(Memory(SIZE + 8192), 0, SIZE)
                 window.fill(0x77)
                 with backing.stopped(STOP_SECONDS):
@@ -73,8 +65,7 @@ def aborts(env: Env, reading: bool) -> None:
                 time.sleep(2)
                 compare("memory of the aborted command, later", window.view, left)
                 window.check_guards("aborted command")
-                sent, answered = (b - a for a, b in zip(before, task_management(session)))
-                equal("task management: sent and answered", (sent, answered), (1, 1))
+                equal("task management", tasks.count(session) - before, tasks.Count(sent=1, answered=1))
                 device.settle()
                 for turn in range(3):
                     works(device, turn)

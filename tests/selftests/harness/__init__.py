@@ -8,6 +8,7 @@
     kernlog   which reports in the kernel log fail a test, and which are known
     leftover  what a driver may have left behind
     sgio      SCSI commands through SG_IO, from memory at any offset
+    tasks     how much task management a session has sent, and had answered
     data      bytes that are found again only where they belong
     memory    how much of the kernel's memory is in use
     slow      a disk that can be made to stop
