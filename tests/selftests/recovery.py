@@ -11,13 +11,12 @@ from harness import program
 from harness.case import BOTH, LIO, TGT, case, check
 from harness.env import Env, opens
 from harness.faults import kill_iscsid, restart_iscsid
-from harness.outage import NOTICED_SECONDS, load
+from harness.outage import NOTICED_SECONDS, PINGS, REPLACEMENT, check_patience, failed_after, load, until_lost
 from lab.guest import disk, initiator, lio, tgt
 from lab.guest.initiator import Session
 from lab.guest.system import run, wait_for, write
 
-SETTINGS = {"node.session.timeo.replacement_timeout": 60, "node.conn[0].timeo.noop_out_interval": 2,
-            "node.conn[0].timeo.noop_out_timeout": 3}
+SETTINGS = {**PINGS, REPLACEMENT: 60}
 AWAY_SECONDS = 5
 
 
@@ -63,8 +62,7 @@ def target_is_killed(env: Env) -> None:
         with load(path, 8) as job:
             killed = time.monotonic()
             target.kill()
-            wait_for("the loss of the connection", lambda: session.state != "LOGGED_IN", 2 * NOTICED_SECONDS)
-            print(f"# lost {time.monotonic() - killed:.1f} s after that", flush=True)
+            print(f"# lost {until_lost(session) - killed:.1f} s after that", flush=True)
             time.sleep(max(0.0, killed + AWAY_SECONDS - time.monotonic()))
             before = disk.completed(path)
             target.up()
@@ -84,7 +82,7 @@ def logout_while_the_target_is_away(env: Env) -> None:
     path = session.wait_disks()[0]
     wait_for(f"{path} can be opened", lambda: opens(path), 30)
     env.drop_target()
-    wait_for("the loss of the connection", lambda: session.state != "LOGGED_IN", 30)
+    until_lost(session, 30)
     run("iscsiadm", *initiator.of(node), "--logout", check=False, timeout=60)
     wait_for("the end of the session", lambda: not initiator.sessions(), 60)
 
@@ -92,18 +90,16 @@ def logout_while_the_target_is_away(env: Env) -> None:
 @case(LIO, limit=150)
 def errors_come_after_replacement_timeout(env: Env) -> None:
     """A target that stays away: I/O waits for replacement_timeout, then it is an error."""
+    seconds = 5
     env.lio()
-    with env.session({**SETTINGS, "node.session.timeo.replacement_timeout": 5},
-                     may_drop=True) as session:
+    with env.session({**SETTINGS, REPLACEMENT: seconds}, may_drop=True) as session:
         path = session.disks()[0]
         target = env.lio()
         assert isinstance(target, lio.Target)
         write(target.tpg / "enable", 0)
         try:
-            wait_for("the loss of the connection", lambda: session.state != "LOGGED_IN", 30)
-            done = run("dd", f"if={path}", "of=/dev/null", "bs=64k", "count=1", "iflag=direct",
-                       check=False, timeout=60)
-            check(done.returncode != 0, "a read without a target succeeded")
+            lost = until_lost(session)
+            check_patience(lost, failed_after(path, 60), seconds)
         finally:
             write(target.tpg / "enable", 1)
         back(session)

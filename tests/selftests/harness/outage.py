@@ -14,7 +14,7 @@ from harness.case import Skip, check
 from harness.env import PORT, Env
 from lab.guest import disk, initiator, net
 from lab.guest.initiator import Session
-from lab.guest.system import read, run, wait_for
+from lab.guest.system import SLOWNESS, read, run, wait_for
 from lab.guest.wire import Wire, lacking
 from lab.report import LabError
 
@@ -26,6 +26,26 @@ REPLACEMENT = "node.session.timeo.replacement_timeout"
 # iscsid waits so long for a login before it tries once more.
 BACK_SECONDS = 45
 QUIET_SECONDS = 1
+# From the end of replacement_timeout to an error of a program that waits.
+LATE_SECONDS = 10
+
+
+def until_lost(session: Session, limit: float = 2 * NOTICED_SECONDS) -> float:
+    """Wait until the loss of the connection is noticed; returns the last moment at which it was not yet.
+
+    From then on, at the earliest, replacement_timeout is counted.
+    """
+    seen = time.monotonic()
+
+    def gone() -> bool:
+        nonlocal seen
+        now = time.monotonic()
+        if session.state != "LOGGED_IN":
+            return True
+        seen = now
+        return False
+    wait_for("the loss of the connection", gone, limit)
+    return seen
 
 
 @dataclass
@@ -47,9 +67,8 @@ class Line:
         wait_for("a second without a command", same, BACK_SECONDS)
 
     def lost(self, limit: float = 2 * NOTICED_SECONDS) -> float:
-        """Wait until the loss of the connection is noticed; return when that was."""
-        wait_for("the loss of the connection", lambda: self.session.state != "LOGGED_IN", limit)
-        return time.monotonic()
+        """Wait until the loss of the connection is noticed; see `until_lost`."""
+        return until_lost(self.session, limit)
 
     def back(self, limit: float = BACK_SECONDS) -> None:
         """The session is there again within its time."""
@@ -112,3 +131,11 @@ def failed_after(path: str, limit: float) -> float:
                timeout=limit)
     check(done.returncode != 0, "a read without a connection succeeded")
     return time.monotonic()
+
+
+def check_patience(lost: float, failed: float, seconds: float) -> None:
+    """An error came when replacement_timeout was over after the loss, not before, and not much later."""
+    took = failed - lost
+    print(f"# the error came {took:.2f} s after the loss", flush=True)
+    check(took >= seconds, f"the error came after {took:.2f} s, and replacement_timeout is {seconds} s")
+    check(took < seconds + LATE_SECONDS * SLOWNESS, f"the error came only after {took:.2f} s")
