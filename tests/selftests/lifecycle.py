@@ -120,13 +120,12 @@ def unload_during_recovery(env: Env) -> None:
     """Nor while a session waits for its connection, which it finds all the same."""
     with wired(env) as line:
         with load(line.path, 4):
-            line.wire.lose(100)
-            line.lost()
-            for _ in range(5):
-                check(run("modprobe", "-r", env.driver.module, check=False).returncode != 0,
-                      "the module was removed in a recovery")
-                time.sleep(1)
-            line.wire.lose(0)
+            with line.wire.losing(100):
+                line.lost()
+                for _ in range(5):
+                    check(run("modprobe", "-r", env.driver.module, check=False).returncode != 0,
+                          "the module was removed in a recovery")
+                    time.sleep(1)
             line.back()
         line.works()
 

@@ -90,12 +90,11 @@ def two_paths(env: Env) -> Iterator[tuple[list[Wire], list[Session]]]:
 def fail_over(wire: Wire, session: Session, path: str, other: str) -> None:
     """Break the path: the other one takes over; repair it, and have it used again."""
     began = time.monotonic()
-    wire.lose(100)
-    wait_for(f"dm gives {path} up", lambda: failed(number(path)), FAILOVER_SECONDS)
-    before = disk.completed(other)
-    wait_for(f"load on {other}", lambda: disk.completed(other) > before + 20, FAILOVER_SECONDS)
-    print(f"# load on the other path {time.monotonic() - began:.1f} s after the failure", flush=True)
-    wire.lose(0)
+    with wire.losing(100):
+        wait_for(f"dm gives {path} up", lambda: failed(number(path)), FAILOVER_SECONDS)
+        before = disk.completed(other)
+        wait_for(f"load on {other}", lambda: disk.completed(other) > before + 20, FAILOVER_SECONDS)
+        print(f"# load on the other path {time.monotonic() - began:.1f} s after the failure", flush=True)
     wait_for("the session's return", lambda: session.state == "LOGGED_IN", BACK_SECONDS)
     wait_for(f"{path} is running", lambda: read(disk.scsi(path) / "state") == "running", 30)
     run("dmsetup", "message", NAME, "0", "reinstate_path", number(path))

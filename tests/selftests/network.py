@@ -48,13 +48,15 @@ def silence_for_a_moment(env: Env) -> None:
         writes = load(line.path, 0, rw="write", bs="4k", size="10m", rate_iops=",100", time_based=None,
                       runtime=None)
         with writes if carried else nullcontext():
-            began = time.monotonic()
+            began, lost = time.monotonic(), 0
             for _ in range(3):
                 line.wire.lose(100)
                 time.sleep(MOMENT)
+                lost += line.wire.dropped()
                 line.wire.lose(0)
                 time.sleep(1)
-            print(f"# three silences in {time.monotonic() - began:.1f} s", flush=True)
+            print(f"# three silences in {time.monotonic() - began:.1f} s, {lost} packets lost", flush=True)
+            check(lost, "no packet was lost")
         line.works()
 
 
@@ -63,10 +65,9 @@ def silence_for_long(env: Env) -> None:
     """Packets are lost until pings time out: the load only waits, and the session comes back."""
     with wired(env) as line:
         with load(line.path, 8):
-            line.wire.lose(100)
-            line.lost()
-            time.sleep(LONG)
-            line.wire.lose(0)
+            with line.wire.losing(100):
+                line.lost()
+                time.sleep(LONG)
             line.back()
         line.works()
 
@@ -77,14 +78,12 @@ def silence_past_replacement_timeout(env: Env) -> None:
     seconds = 10
     with wired(env, replacement=seconds) as line:
         line.works()
-        line.wire.lose(100)
-        # The read finds out, if no ping did before.
-        with ThreadPoolExecutor(1) as pool:
+        with line.wire.losing(100), ThreadPoolExecutor(1) as pool:
+            # The read finds out, if no ping did before.
             job = pool.submit(failed_after, line.path, 90)
             lost = line.lost()
             check_patience(lost, job.result(), seconds)
-        time.sleep(3)
-        line.wire.lose(0)
+            time.sleep(3)
         line.back()
         line.works()
 
@@ -93,10 +92,8 @@ def silence_past_replacement_timeout(env: Env) -> None:
 def loss_of_1_percent(env: Env) -> None:
     """One packet in a hundred is lost in each direction. rxe fails at times, see above; the data do not."""
     with wired(env, values=PATIENT) as line:
-        line.wire.lose(1)
-        with load(line.path, 4, bs="8k", size="3m", iodepth=8):
+        with line.wire.losing(1), load(line.path, 4, bs="8k", size="3m", iodepth=8):
             pass
-        line.wire.lose(0)
         line.back()
 
 
@@ -104,10 +101,8 @@ def loss_of_1_percent(env: Env) -> None:
 def loss_of_10_percent(env: Env) -> None:
     """One packet in ten is lost in each direction."""
     with wired(env, values=PATIENT) as line:
-        line.wire.lose(10)
-        with load(line.path, 15, limit=250, bs="4k", size="2m", iodepth=4):
+        with line.wire.losing(10), load(line.path, 15, limit=250, bs="4k", size="2m", iodepth=4):
             pass
-        line.wire.lose(0)
         line.back()
         line.works()
 

@@ -13,10 +13,14 @@ local addresses, sends what is for it through the wire all the same; what arrive
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lab.guest.net import MTU, has_gid
 from lab.guest.system import modprobe, output, run, wait_for
+from lab.report import LabError
 
 RULE_WIRE, RULE_LOCAL = "10", "20"
 LAST = "9999"            # metric of the route that is taken when no other is there
@@ -29,6 +33,11 @@ def lacking() -> str:
     if run("ip", "rule", "show", check=False).returncode:
         return "the kernel has no routing rules"
     return ""
+
+
+def drops(text: str) -> int:
+    """Packets that netem has dropped, from what `tc -s -j qdisc show` prints of one device."""
+    return sum(int(row["drops"]) for row in json.loads(text) if row["kind"] == "netem")
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,23 @@ class Wire:
                 run("tc", "qdisc", "replace", "dev", end.port, "root", "netem", "loss", f"{percent}%")
             else:
                 run("tc", "qdisc", "del", "dev", end.port, "root")
+
+    def dropped(self) -> int:
+        """How many packets the switch has lost, in both directions, since it does."""
+        return sum(drops(output("tc", "-s", "-j", "qdisc", "show", "dev", end.port, "root")) for end in self.ends)
+
+    @contextmanager
+    def losing(self, percent: float) -> Iterator[None]:
+        """Lose so many of all packets meanwhile; if it was none at all, that is an error."""
+        self.lose(percent)
+        try:
+            yield
+            lost = self.dropped()
+        finally:
+            self.lose(0)
+        print(f"# the wire has lost {lost} packets", flush=True)
+        if not lost:
+            raise LabError(f"the wire should lose {percent} % of the packets, and has lost none")
 
     def down(self) -> None:
         """Take away what is there of it; nobody may use its devices any more."""

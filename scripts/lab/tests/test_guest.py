@@ -4,8 +4,9 @@
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
-from lab.guest import demo, disk, initiator, net
+from lab.guest import demo, disk, initiator, net, wire
 from lab.guest.driver import Driver
 from lab.report import LabError
 
@@ -95,6 +96,34 @@ class NetTest(unittest.TestCase):
     def test_gid(self) -> None:
         self.assertEqual(net.gid_of("192.168.77.1").hex(), "00000000000000000000ffffc0a84d01")
         self.assertEqual(net.gid_of("fd77::1").hex(), "fd770000000000000000000000000001")
+
+
+class WireTest(unittest.TestCase):
+    """Packets that a wire loses, and must have lost."""
+
+    PRINTED = ('[{"kind":"netem","handle":"8001:","root":true,"refcnt":2,"options":{"limit":1000},"bytes":940,'
+               '"packets":9,"drops":%d,"overlimits":0,"requeues":0,"backlog":0,"qlen":0}]')
+
+    def test_drops(self) -> None:
+        self.assertEqual(wire.drops(self.PRINTED % 12), 12)
+        self.assertEqual(wire.drops('[{"kind":"noqueue","handle":"0:","root":true,"drops":3}]'), 0)
+
+    def lose(self, drops: int) -> list[str]:
+        """Lose all; returns which commands it took."""
+        done: list[str] = []
+        with mock.patch.object(wire, "run", lambda *words: done.append(" ".join(words[2:6]))), \
+                mock.patch.object(wire, "output", lambda *words: self.PRINTED % drops), mock.patch("builtins.print"):
+            try:
+                with wire.Wire().losing(100):
+                    pass
+            except LabError as exc:
+                done.append(str(exc))
+        return done
+
+    def test_losing(self) -> None:
+        commands = ["replace dev isw0p root", "replace dev tsw0p root", "del dev isw0p root", "del dev tsw0p root"]
+        self.assertEqual(self.lose(1), commands)
+        self.assertEqual(self.lose(0), [*commands, "the wire should lose 100 % of the packets, and has lost none"])
 
 
 if __name__ == "__main__":
