@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from harness import program
 from harness.case import BOTH, LIO, TGT, case, check
@@ -18,11 +19,18 @@ from lab.guest.system import run, wait_for, write
 
 SETTINGS = {**PINGS, REPLACEMENT: 60}
 AWAY_SECONDS = 5
+MORE = 100               # requests, which are not those that were under way
 
 
 def back(session: Session) -> None:
     """The session is there again."""
     wait_for("the session's return", lambda: session.state == "LOGGED_IN", 60)
+
+
+def goes_on(path: str) -> None:
+    """The load on a disk is under way."""
+    before = disk.completed(path)
+    wait_for("load on the disk", lambda: disk.completed(path) > before + MORE, 2 * NOTICED_SECONDS)
 
 
 @case(LIO, limit=200)
@@ -59,16 +67,15 @@ def target_is_killed(env: Env) -> None:
     assert isinstance(target, tgt.Target)
     with env.session(SETTINGS, may_drop=True) as session:
         path = session.disks()[0]
-        with load(path, 8) as job:
+        with load(path, 16) as job:
             killed = time.monotonic()
             target.kill()
             print(f"# lost {until_lost(session) - killed:.1f} s after that", flush=True)
             time.sleep(max(0.0, killed + AWAY_SECONDS - time.monotonic()))
-            before = disk.completed(path)
             target.up()
             back(session)
             print(f"# back {time.monotonic() - killed:.1f} s after that", flush=True)
-            wait_for("load on the disk", lambda: disk.completed(path) > before, NOTICED_SECONDS)
+            goes_on(path)
             check(not job.done(), "the load has not waited for the target")
         disk.fio_verify(path, bs="64k", size="2m")
 
@@ -106,15 +113,22 @@ def errors_come_after_replacement_timeout(env: Env) -> None:
         disk.fio_verify(path, bs="64k", size="2m")
 
 
-@case(BOTH, limit=120)
+@case(BOTH, limit=150)
 def iscsid_dies(env: Env) -> None:
-    """I/O goes on while there is no iscsid; a new one takes the session over by a new login."""
+    """The load goes on while there is no iscsid, and while and after a new one takes the session over by a login."""
     with env.session(SETTINGS, may_drop=True) as session:
         path = session.disks()[0]
-        kill_iscsid()
-        disk.fio_verify(path, bs="16k", size="4m")
-        restart_iscsid()
-        back(session)
+        with load(path, 12) as job:
+            kill_iscsid()
+            time.sleep(1)
+            goes_on(path)
+            with ThreadPoolExecutor(1) as pool:
+                lost = pool.submit(until_lost, session)
+                restart_iscsid()
+                lost.result()
+            back(session)
+            goes_on(path)
+            check(not job.done(), "the load has ended before")
         disk.fio_verify(path, bs="16k", size="4m")
 
 
