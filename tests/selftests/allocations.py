@@ -11,11 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from harness import leftover, program
 from harness.case import BOTH, TGT, case, check, equal
 from harness.env import Env
+from harness.faults import hang_up
 from harness.inject import UNLISTED, UNTOLD, Failure, Injector, require
 from harness.mishap import Watch
 from lab.guest import disk, initiator, tgt
@@ -126,22 +127,13 @@ def load(path: str) -> Iterator[Callable[[], None]]:
             job.wait(120)
 
 
-def cut(target: object) -> None:
-    """Have tgt close all connections."""
-    assert isinstance(target, tgt.Target)
-    for session, connection in target.connections():
-        # It may have ended by itself meanwhile: tgt hangs up on who is too quick.
-        with suppress(LabError):
-            target.disconnect(session, connection)
-
-
 @case(TGT, limit=WALK_SECONDS, each={name: name for name in KINDS})
 def recovery(env: Env, name: str) -> None:
     """A recovery without memory is tried again, until it works; I/O sees nothing of it."""
     require(KINDS[name])
     with env.session(RECOVERY, may_drop=True) as session, load(session.disks()[0]) as good:
         def attempt() -> str:
-            cut(env.target())
+            hang_up(env.target())
             wait_for("the loss of the connection", lambda: session.state != "LOGGED_IN", 60, pause=0.02)
             wait_for("the session's return", lambda: session.state == "LOGGED_IN", 120)
             good()

@@ -1,17 +1,24 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""A hundred logins and logouts, and what they leave behind: nothing."""
+"""Logins and logouts, losses of the connection, refused logins, and what many of them leave behind: nothing."""
 
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from harness import leftover, memory, program
-from harness.case import BOTH, LIO, case, check, equal
-from harness.env import Env, opens
+from harness.case import BOTH, LIO, TGT, case, check, equal
+from harness.env import ONE_TRY, Env, opens
+from harness.faults import hang_up
+from harness.outage import BACK_SECONDS, PINGS, until_lost
 from lab.guest import disk, initiator
-from lab.guest.system import wait_for
+from lab.guest.system import run, wait_for
 
 IN_A_ROW = 100
+LOSSES, REFUSALS = 20, 20     # iscsid takes 5 s to give up
+CLOSED = 3999
+NOBODY = "iqn.2026-01.lab.iser:nobody"
 AT_ONCE, ROUNDS = 10, 6
 GROWTH_KIB = 4096
 
@@ -22,6 +29,26 @@ def one(node: initiator.Node) -> None:
     initiator.iscsiadm(*initiator.of(node), "--logout")
 
 
+def nothing_lost(count: int, repeat: Callable[[int], None]) -> None:
+    """So many repetitions leave no kernel memory behind.
+
+    What they do is done again before it is blamed: processors keep some tens of objects of a cache for
+    later, and those come to be there once.
+    """
+    lost: dict[str, int] = {}
+    for turn in range(2):
+        before = memory.now()
+        began = time.monotonic()
+        repeat(count)
+        print(f"# {count} times: {time.monotonic() - began:.1f} s", flush=True)
+        found = memory.lost(before, count * 9 // 10, GROWTH_KIB)
+        lost = {name: grown for name, grown in found.items() if not turn or name in lost}
+        if not lost:
+            return
+        print(f"# objects, or KiB, more than before: {lost}", flush=True)
+    check(False, f"{count} times leave behind (objects, or KiB), and again: {lost}")
+
+
 @case(BOTH, limit=400)
 def one_after_another(env: Env) -> None:
     """Many sessions in a row; no kernel memory is lost on the way."""
@@ -30,14 +57,48 @@ def one_after_another(env: Env) -> None:
     for _ in range(5):
         one(node)
     env.expect_gone(leftover.of_sessions)
-    before = memory.now()
-    began = time.monotonic()
-    for _ in range(IN_A_ROW):
-        one(node)
-    print(f"# {IN_A_ROW} logins and logouts: {time.monotonic() - began:.1f} s", flush=True)
-    env.expect_gone(leftover.of_sessions)
-    lost = memory.lost(before, IN_A_ROW * 9 // 10, GROWTH_KIB)
-    check(not lost, f"{IN_A_ROW} logins and logouts leave behind (objects, or KiB): {lost}")
+
+    def in_a_row(times: int) -> None:
+        for _ in range(times):
+            one(node)
+        env.expect_gone(leftover.of_sessions)
+    nothing_lost(IN_A_ROW, in_a_row)
+
+
+@case(TGT, limit=400, long=True)
+def connection_losses(env: Env) -> None:
+    """The target hangs up many times, and the session comes back each time; no kernel memory is lost on the way.
+
+    LIO does so only by disabling its portal group, which hung while iscsid came again and again.
+    """
+    env.target()
+    with env.session({**PINGS, "node.session.iscsi.DefaultTime2Wait": 0}, may_drop=True) as session, \
+            ThreadPoolExecutor(1) as pool:
+        def lose(times: int) -> None:
+            for _ in range(times):
+                lost = pool.submit(until_lost, session)
+                hang_up(env.target())
+                lost.result()
+                wait_for("the session's return", lambda: session.state == "LOGGED_IN", BACK_SECONDS)
+        lose(3)
+        nothing_lost(LOSSES, lose)
+        disk.fio_verify(session.disks()[0], bs="64k", size="2m")
+
+
+@case(BOTH, limit=400, long=True, each={"by_the_host": True, "by_the_target": False})
+def refusals(env: Env, closed: bool) -> None:
+    """Many logins are refused, by a port that is closed or by a target of another name; nothing is lost on the way."""
+    env.target()
+    node = env.node(portal=env.portal(port=CLOSED)) if closed else env.node(iqn=NOBODY)
+    initiator.settings(node, ONE_TRY)
+
+    def fail(times: int) -> None:
+        for _ in range(times):
+            done = run("iscsiadm", *initiator.of(node), "--login", check=False)
+            check(done.returncode, "the login succeeded")
+        env.expect_gone(leftover.of_sessions)
+    fail(3)
+    nothing_lost(REFUSALS, fail)
 
 
 @case(LIO, limit=240)

@@ -8,11 +8,11 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from harness.case import check
-from lab.guest import disk, initiator
-from lab.guest.system import SLOWNESS, output, wait_for
+from lab.guest import disk, initiator, lio, tgt
+from lab.guest.system import SLOWNESS, output, wait_for, write
 from lab.report import LabError
 
 
@@ -27,6 +27,21 @@ def restart_iscsid() -> None:
     """Start it again, and wait until it knows the sessions that are there."""
     initiator.start()
     wait_for("the new iscsid", lambda: "iser" in initiator.iscsiadm("-m", "session", check=False), 20)
+
+
+def hang_up(target: object) -> bool:
+    """Have a target close its connections, and accept new ones; whether it may have had any."""
+    if isinstance(target, lio.Target):
+        write(target.tpg / "enable", 0)
+        write(target.tpg / "enable", 1)
+        return True
+    assert isinstance(target, tgt.Target)
+    connections = list(target.connections())
+    for session, connection in connections:
+        # It may have ended by itself meanwhile: tgt hangs up on who is too quick.
+        with suppress(LabError):
+            target.disconnect(session, connection)
+    return bool(connections)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def until_lost(session: Session, limit: float = 2 * NOTICED_SECONDS) -> float:
             return True
         seen = now
         return False
-    wait_for("the loss of the connection", gone, limit)
+    wait_for("the loss of the connection", gone, limit, pause=0.02)
     return seen
 
 

@@ -11,7 +11,7 @@ import time
 
 from harness.case import LIO, TGT, check
 from harness.env import opens
-from harness.faults import ended_by_an_error, endless, kill_iscsid, restart_iscsid
+from harness.faults import ended_by_an_error, endless, hang_up, kill_iscsid, restart_iscsid
 from lab.guest import disk, initiator
 from lab.guest.system import read, wait_for, write
 from soak.rig import Rig
@@ -37,23 +37,11 @@ def target_killed(rig: Rig, seconds: float) -> None:
     rig.tgtd().up()
 
 
-def hang_up(rig: Rig) -> None:
-    """Have the target close its connections, and accept new ones."""
-    if rig.env.kind == "lio":
-        write(rig.tcm().tpg / "enable", 0)
-        write(rig.tcm().tpg / "enable", 1)
-        return
-    connections = list(rig.tgtd().connections())
-    for session, connection in connections:
-        rig.tgtd().disconnect(session, connection)
-    if not connections:
-        rig.missed("tgt had no connection")
-
-
 @fault(TGT)
 def target_hangs_up(rig: Rig) -> None:
     """tgt closes its connections."""
-    hang_up(rig)
+    if not hang_up(rig.target):
+        rig.missed("tgt had no connection")
 
 
 @fault(seconds=(0.0, 5.0))

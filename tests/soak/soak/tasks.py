@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from harness.case import LIO, TGT
-from harness.faults import stopped_tgtd
+from harness.faults import hang_up, stopped_tgtd
 from harness.inject import DEBUGFS, UNTOLD, Injector
 from lab.guest import disk
 from lab.guest.system import SLOWNESS, read, run, wait_for, write
 from lab.report import LabError
 from soak.rig import SLOW_MIB, SLOW_USED_MIB, Rig
-from soak.ends import hang_up
 from soak.table import fault
 
 # A command that takes so long is aborted, as long as the fault lasts.
@@ -120,7 +119,7 @@ def no_memory(rig: Rig, allocation: int) -> None:
     with Injector("failslab", rig.env.driver.module, UNTOLD) as faults:
         faults.arm(allocation)
         try:
-            hang_up(rig)
+            hang_up(rig.target)
             # It may take a login that fails first; the rig waits for the rest.
             with suppress(LabError):
                 wait_for("the session", lambda: rig.session.state == "LOGGED_IN", 20)

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import soak  # noqa: E402,F401 - finds what follows
 from soak import ends, line, tasks  # noqa: E402,F401 - the faults
 from soak import rig, table  # noqa: E402
+from lab.guest import tgt  # noqa: E402
 from soak.rig import Rig  # noqa: E402
 
 
@@ -82,11 +83,13 @@ class ComesAboutTest(unittest.TestCase):
     def test_nothing_to_hang_up(self) -> None:
         """tgt with connections, and without."""
         for connections, came in ([(1, 0)], True), ([], False):
-            self.rig.injected, self.rig.env.kind = True, "tgt"
+            self.rig.injected = True
             cut: list[tuple[int, int]] = []
-            tgtd = SimpleNamespace(connections=lambda c=connections: c, disconnect=lambda *which: cut.append(which))
-            with mock.patch.object(self.rig, "tgtd", return_value=tgtd):
-                ends.hang_up(self.rig)
+            target = tgt.Target(mib=(1,))
+            with mock.patch.object(tgt.Target, "connections", return_value=connections), \
+                    mock.patch.object(tgt.Target, "disconnect", lambda _, *which: cut.append(which)), \
+                    mock.patch.object(self.rig, "target", target, create=True):
+                ends.target_hangs_up(self.rig)
             self.assertEqual((self.rig.injected, cut), (came, connections))
 
     def test_little_memory_already(self) -> None:
