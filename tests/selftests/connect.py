@@ -10,18 +10,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from harness import leftover, program
 from harness.case import BOTH, LIO, case, check, equal
-from harness.env import AFTER_A_REFUSAL, ONE_TRY, PORT, Env
-from harness.faults import kill_iscsid
-from harness.outage import new_wire
+from harness.env import AFTER_A_REFUSAL, ONE_TRY, Env
+from harness.faults import begun, kill_iscsid
+from harness.outage import answered
 from lab.guest import disk, initiator
 from lab.guest.initiator import Node
 from lab.guest.system import run, wait_for
 from lab.guest.wire import Wire
-from lab.report import LabError
 
 # login_timeout of ONE_TRY, what the address and the route may take, and an emulated machine.
 GIVEN_UP_SECONDS = 30
@@ -49,28 +48,9 @@ STAGES: dict[str, Callable[[Wire], None]] = {"address": forget_neighbours, "conn
 @contextmanager
 def silent(env: Env) -> Iterator[tuple[Wire, Node]]:
     """A target that has answered once and does not any more; the end takes all away."""
-    wire = new_wire()
-    env.drop_target()
-    wire.up()
-    node = None
-    try:
-        if env.kind == "lio":
-            env.lio(portals=[(wire.target.ipv4, PORT)])
-        else:
-            env.tgt()
-        portal = initiator.portal_text(wire.target.ipv4, PORT)
-        with env.session(portal=portal, may_drop=True):
-            pass
-        node = env.node(portal=portal)
+    with answered(env) as (wire, node):
         wire.lose(100)
         yield wire, node
-    finally:
-        with suppress(LabError):
-            env.log_out_all()
-        if node is not None:
-            initiator.forget(node)
-        env.drop_target()
-        wire.down()
 
 
 def works(env: Env, node: Node) -> None:
@@ -92,19 +72,6 @@ def given_up(env: Env) -> None:
             seen = time.monotonic()
         return time.monotonic() - seen > PAUSE_SECONDS
     wait_for("the end of the login", quiet, GIVEN_UP_SECONDS, pause=0.2)
-
-
-@contextmanager
-def begun(node: Node, values: Mapping[str, object] = ONE_TRY) -> Iterator[subprocess.Popen[bytes]]:
-    """A login that has just begun."""
-    initiator.settings(node, values)
-    job = subprocess.Popen(["iscsiadm", *initiator.of(node), "--login"], stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL)
-    try:
-        yield job
-    finally:
-        job.kill()
-        job.wait()
 
 
 @contextmanager

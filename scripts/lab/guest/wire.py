@@ -138,13 +138,21 @@ class Wire:
             end.add_address()
             end.add_device()
 
-    def lose(self, percent: float) -> None:
-        """Have the switch lose so many of all packets, in both directions."""
+    def _impair(self, *how: str) -> None:
+        """Have the switch treat all packets so, in both directions, or well again."""
         for end in self.ends:
-            if percent:
-                run("tc", "qdisc", "replace", "dev", end.port, "root", "netem", "loss", f"{percent}%")
+            if how:
+                run("tc", "qdisc", "replace", "dev", end.port, "root", "netem", *how)
             else:
                 run("tc", "qdisc", "del", "dev", end.port, "root")
+
+    def lose(self, percent: float) -> None:
+        """Lose so many of all packets."""
+        self._impair(*(("loss", f"{percent}%") if percent else ()))
+
+    def delay(self, seconds: float) -> None:
+        """Have each packet take so long."""
+        self._impair(*(("delay", f"{seconds * 1000:.0f}ms") if seconds else ()))
 
     def dropped(self) -> int:
         """How many packets the switch has lost, in both directions, since it does."""

@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from harness.case import check
+from harness.env import ONE_TRY
 from lab.guest import disk, initiator, lio, tgt
+from lab.guest.initiator import Node
 from lab.guest.system import SLOWNESS, output, wait_for, write
 from lab.report import LabError
 
@@ -55,6 +57,25 @@ def stopped_tgtd(seconds: float) -> Iterator[None]:
         yield
     finally:
         timer.join()
+
+
+@contextmanager
+def background(*argv: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A command beside the block, which is ended with it."""
+    job = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield job
+    finally:
+        job.kill()
+        job.wait()
+
+
+@contextmanager
+def begun(node: Node, values: Mapping[str, object] = ONE_TRY) -> Iterator[subprocess.Popen[bytes]]:
+    """A login that has just begun."""
+    initiator.settings(node, values)
+    with background("iscsiadm", *initiator.of(node), "--login") as job:
+        yield job
 
 
 def endless(path: str) -> subprocess.Popen[bytes]:

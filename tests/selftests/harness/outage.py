@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.case import Skip, check
 from harness.env import PORT, Env
 from lab.guest import disk, initiator, net
-from lab.guest.initiator import Session
+from lab.guest.initiator import Node, Session
 from lab.guest.system import SLOWNESS, read, run, wait_for
 from lab.guest.wire import Wire, lacking
 from lab.report import LabError
@@ -91,9 +91,8 @@ def new_wire(number: int = 0) -> Wire:
 
 
 @contextmanager
-def wired(env: Env, replacement: int = 120, strict: bool = False,
-          values: Mapping[str, object] | None = None) -> Iterator[Line]:
-    """A session with the target over a wire; both are gone at the end."""
+def laid(env: Env) -> Iterator[tuple[Wire, str]]:
+    """A wire with a target at its other end, and the target's portal; all is gone at the end."""
     wire = new_wire()
     env.drop_target()
     wire.up()
@@ -102,15 +101,36 @@ def wired(env: Env, replacement: int = 120, strict: bool = False,
             env.lio(portals=[(wire.target.ipv4, PORT)])
         else:
             env.tgt()
-        portal = initiator.portal_text(wire.target.ipv4, PORT)
-        settings = {**PINGS, REPLACEMENT: replacement, **(values or {})}
-        with env.session(settings, portal=portal, may_drop=not strict) as session:
-            yield Line(wire, session, session.disks()[0])
+        yield wire, initiator.portal_text(wire.target.ipv4, PORT)
     finally:
         with suppress(LabError):
             env.log_out_all()
         env.drop_target()
         wire.down()
+
+
+@contextmanager
+def wired(env: Env, replacement: int = 120, strict: bool = False,
+          values: Mapping[str, object] | None = None) -> Iterator[Line]:
+    """A session with the target over a wire; both are gone at the end."""
+    settings = {**PINGS, REPLACEMENT: replacement, **(values or {})}
+    with laid(env) as (wire, portal), env.session(settings, portal=portal, may_drop=not strict) as session:
+        yield Line(wire, session, session.disks()[0])
+
+
+@contextmanager
+def answered(env: Env) -> Iterator[tuple[Wire, Node]]:
+    """A target over a wire which has answered once, and is not logged in to."""
+    with laid(env) as (wire, portal):
+        with env.session(portal=portal, may_drop=True):
+            pass
+        node = env.node(portal=portal)
+        try:
+            yield wire, node
+        finally:
+            with suppress(LabError):
+                env.log_out_all()
+            initiator.forget(node)
 
 
 @contextmanager
