@@ -13,7 +13,7 @@ from harness.case import BOTH, LIO, case, check, equal
 from harness.env import PATIENT, Env, opens
 from harness.faults import ended_by_an_error, endless
 from harness.outage import load, wired
-from lab.guest import disk, initiator, lio
+from lab.guest import disk, initiator, lio, tgt
 from lab.guest.system import SLOWNESS, run, wait_for, write
 
 SESSIONS = 32
@@ -87,15 +87,18 @@ def resize_under_load(env: Env) -> None:
             env.drop_target()
 
 
-@case(LIO, limit=150)
+@case(BOTH, limit=150)
 def lun_removed_under_load(env: Env) -> None:
     """I/O to a LUN that goes ends with an error; load on the other one, and the connection, stay."""
-    target = env.lio(luns=[lio.Ramdisk("stays", 32), lio.Ramdisk("goes", 32)])
-    assert isinstance(target, lio.Target)
+    if env.kind == "lio":
+        target = env.lio(luns=[lio.Ramdisk("stays", 32), lio.Ramdisk("goes", 32)])
+    else:
+        target = env.tgt(mib=(32, 32))
+    assert isinstance(target, (lio.Target, tgt.Target))
     with env.session(disks=2) as session:
         stays, goes = session.disks()
         with load(stays, 8):
-            job = endless(goes)
+            job = endless(goes, 16 if env.kind == "lio" else 1)
             time.sleep(2)
             target.remove_last_lun()
             ended_by_an_error(job)

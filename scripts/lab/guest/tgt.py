@@ -22,12 +22,14 @@ from dataclasses import dataclass, field
 
 from lab.guest.lio import Chap
 from lab.guest.system import modprobe, run, wait_for
+from lab.report import LabError
 
 IQN = "iqn.2026-01.lab.iser:tgt"
 # tgt registers one pool of memory with the device when the first initiator
 # comes. Its default of 1 GiB takes an emulated machine longer than a login may.
 POOL_MIB = 64
 DIRECTORY = "/run/iser/tgt"
+BUSY = "this logical unit is still active"
 
 
 def _admin(op: str, mode: str, *rest: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -76,6 +78,20 @@ class Target:
         _admin("bind", "target", "--tid", "1", "-I", "ALL")
         for name in self.initiators:
             _admin("bind", "target", "--tid", "1", "-Q", name)
+
+    def remove_last_lun(self, seconds: float = 30) -> None:
+        """Take the last of the LUNs in files away, also under a session.
+
+        tgt refuses that while a command of the LUN is under way, so there must be moments without one.
+        """
+        number, self.mib = len(self.mib), self.mib[:-1]
+
+        def removed() -> bool:
+            done = _admin("delete", "logicalunit", "--tid", "1", "--lun", str(number), check=False)
+            if done.returncode and BUSY not in done.stderr:
+                raise LabError(f"tgt does not remove LUN {number}: {done.stderr.strip()}")
+            return done.returncode == 0
+        wait_for(f"a moment to remove LUN {number}", removed, seconds, pause=0.01)
 
     @staticmethod
     def _account(user: str, password: str, *how: str) -> None:

@@ -78,7 +78,7 @@ def begun(node: Node, values: Mapping[str, object] = ONE_TRY) -> Iterator[subpro
         yield job
 
 
-def endless(path: str) -> subprocess.Popen[bytes]:
+def endless(path: str, depth: int = 16) -> subprocess.Popen[bytes]:
     """Load that lasts until its disk is gone; it has begun.
 
     Where the disk is gone before, fio would make a file of its name, and go on for ever.
@@ -86,7 +86,7 @@ def endless(path: str) -> subprocess.Popen[bytes]:
     before = disk.completed(path)
     job = subprocess.Popen(
         ["fio", "--name=endless", f"--filename={path}", "--allow_file_create=0", "--ioengine=libaio", "--direct=1",
-         "--rw=randrw", "--bs=16k", "--iodepth=16", "--size=16m", "--time_based", "--runtime=3600",
+         "--rw=randrw", "--bs=16k", f"--iodepth={depth}", "--size=16m", "--time_based", "--runtime=3600",
          "--output=/dev/null"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
