@@ -8,6 +8,7 @@ server had in its memory only is lost, so the targets are set up to write throug
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -49,7 +50,7 @@ class Pair:
             running = self._initiator = self._start("initiator", "initiator", command, sink)
             hand = Hand(running.machine.out, {
                 "start target": self.start_target, "kill target": self.kill_target,
-                "suspend": self.suspend, "target log": self.target_log})
+                "suspend": self.suspend, "freeze": self.freeze, "target log": self.target_log})
             while running.process.poll() is None and running.age() < timeout:
                 if not hand.look():
                     time.sleep(0.1)
@@ -78,16 +79,28 @@ class Pair:
 
     def suspend(self, role: str, seconds: float) -> None:
         """Stop a machine's processors for a while, and with them its clock."""
-        machine = self._initiator if role == "initiator" else self._target
-        if machine is None:
-            raise LabError(f"there is no machine of the {role}")
-        with machine.control() as control:
+        with self._machine(role).control() as control:
             control.execute("stop")
             status = control.execute("query-status")["status"]
             time.sleep(seconds)
             control.execute("cont")
         if status != "paused":
             raise LabError(f"the machine of the {role} was {status}, and not paused")
+
+    def freeze(self, role: str, seconds: float) -> None:
+        """Stop a machine's emulator for a while: its clock goes on, as that of a host which is suspended does."""
+        process = self._machine(role).process
+        process.send_signal(signal.SIGSTOP)
+        try:
+            time.sleep(seconds)
+        finally:
+            process.send_signal(signal.SIGCONT)
+
+    def _machine(self, role: str) -> vm.Running:
+        machine = self._initiator if role == "initiator" else self._target
+        if machine is None:
+            raise LabError(f"there is no machine of the {role}")
+        return machine
 
     def target_log(self) -> list[str]:
         """What the targets' kernels have said since the last time, each machine's after a mark."""

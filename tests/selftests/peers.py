@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from harness import program
 from harness.case import BOTH, Failure, case, check
 from harness.outage import NOTICED_SECONDS, load
-from harness.peers import Peers, suspend, tied
+from harness.peers import Peers, freeze, suspend, tied
 from lab.guest import disk, kernlog
 from lab.report import LabError
 
@@ -87,7 +87,21 @@ def initiator_is_suspended(env: Peers) -> None:
         with load(tie.path, 8, limit=300):
             began = time.monotonic()
             suspend("initiator", SUSPENDED)
-            print(f"# of {SUSPENDED} s this clock saw {time.monotonic() - began:.1f} s", flush=True)
+            saw = time.monotonic() - began
+            print(f"# of {SUSPENDED} s this clock saw {saw:.1f} s", flush=True)
+            check(saw < SUSPENDED, "the clock has not stood still")
+            tie.back("the end of the pause")
+        tie.works()
+        print(f"# connections lost: {tie.losses()}", flush=True)
+
+
+@case(BOTH, limit=400)
+def initiator_is_frozen(env: Peers) -> None:
+    """The same with a clock that goes on: all that waits has timed out at its end, and the load goes on."""
+    with tied(env, PATIENT) as tie:
+        with load(tie.path, SUSPENDED + 8, limit=300) as job:
+            freeze(SUSPENDED)
+            check(not job.done(), "the load was over before")
             tie.back("the end of the pause")
         tie.works()
         print(f"# connections lost: {tie.losses()}", flush=True)

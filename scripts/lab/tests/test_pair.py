@@ -2,7 +2,9 @@
 """The host's hand on machines: what is asked for, the control socket, consoles."""
 
 import json
+import os
 import socket
+import subprocess
 import tempfile
 import threading
 import unittest
@@ -13,6 +15,7 @@ from unittest import mock
 from lab import qemu, qmp
 from lab.guest import hand as asking
 from lab.hand import Console, Hand
+from lab.pair import Pair
 from lab.report import LabError
 from lab.tests.test_machine import MACHINE
 
@@ -60,6 +63,33 @@ class HandTest(unittest.TestCase):
 
     def test_nothing_asked(self) -> None:
         self.assertFalse(Hand(self.out / "other", {}).look())
+
+
+class FreezeTest(unittest.TestCase):
+    """A machine's emulator, stopped and continued."""
+
+    def test_stops_and_goes_on(self) -> None:
+        pair = Pair.__new__(Pair)
+        pair._target = None
+
+        with subprocess.Popen(["sleep", "60"]) as process:
+            self.addCleanup(process.kill)
+            pair._initiator = mock.Mock(process=process)
+            seen: list[object] = []
+
+            def sleep(seconds: float) -> None:
+                seen.append((seconds, os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])))
+            with mock.patch("time.sleep", sleep):
+                pair.freeze("initiator", 30)
+            self.assertEqual(seen, [(30, True)])
+            self.assertTrue(os.WIFCONTINUED(os.waitpid(process.pid, os.WCONTINUED)[1]))
+            process.kill()
+
+    def test_no_such_machine(self) -> None:
+        pair = Pair.__new__(Pair)
+        pair._initiator = pair._target = None
+        with self.assertRaisesRegex(LabError, "no machine of the target"):
+            pair.freeze("target", 1)
 
 
 class ConsoleTest(unittest.TestCase):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -10,16 +11,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from harness import kernlog as judge
+from harness.case import check
 from harness.env import Env
 from harness.outage import NOTICED_SECONDS, PINGS, REPLACEMENT
 from lab.guest import disk, hand, kernlog, lio, net, peer, tgt
 from lab.guest.initiator import Session
-from lab.guest.system import read, run, wait_for
+from lab.guest.system import read, run, wait_for, write
 
 # From the start of its machine to a target that serves, with others busy beside it.
 BOOT_SECONDS = 150
 # Of a connection that the target has half forgotten: it gives each up after a time of its own.
 BACK_SECONDS = 120
+# For soft lockups, workqueues that hang, and stalls of RCU: the most that each of them takes.
+WATCHDOGS = {"/proc/sys/kernel/watchdog_thresh": "60", "/sys/module/workqueue/parameters/watchdog_thresh": "300",
+             "/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout": "300"}
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,33 @@ class Peers(Env):
 def suspend(role: str, seconds: float) -> None:
     """Stop a machine's processors for so long, this one's or the target's."""
     hand.ask("suspend", role, seconds, timeout=seconds + 60)
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """Nothing reports this machine's processors for what the host has done to them.
+
+    The watchdogs see a clock that has jumped: that of a virtual machine which was not told, too.
+    """
+    # Not every kernel has each of them.
+    before = {path: read(path) for path in WATCHDOGS if os.path.exists(path)}
+    for path in before:
+        write(path, WATCHDOGS[path])
+    try:
+        yield
+    finally:
+        for path, value in before.items():
+            write(path, value)
+
+
+def freeze(seconds: float) -> None:
+    """Stop this machine for so long, but not its clock: it finds out that the time has passed."""
+    began = time.monotonic()
+    with unwatched():
+        hand.ask("freeze", "initiator", seconds, timeout=seconds + 60)
+    saw = time.monotonic() - began
+    print(f"# of {seconds} s this clock saw {saw:.1f} s", flush=True)
+    check(saw >= seconds, "the clock has stood still, too")
 
 
 @dataclass
