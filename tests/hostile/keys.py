@@ -10,12 +10,11 @@ that could fail for another reason, because only a remote access error counts.
 """
 
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 
 from hostile import oldkeys
-from hostile.rows import GOOD, PATTERN, Scene, scene
+from hostile.rows import GOOD, PATTERN, Scene, pause, scene
 from harness import kernlog as judge
 from harness import program, sgio
 from harness.case import case, check, equal
@@ -45,7 +44,7 @@ def one(device: sgio.Device, length: int, is_write: bool, use: Callable[[], str]
     check(reply.good, f"a command of {length} bytes: {reply}")
     kept = bytes(window.view)
     said = use()
-    time.sleep(0.1)
+    pause(0.1)
     changed = bytes(window.view) != kept
     window.check_guards(f"a command of {length} bytes")
     return said, changed

@@ -12,7 +12,7 @@ from harness import leftover, program
 from harness.case import case, check, equal
 from harness.env import Env
 from lab.guest import initiator, kernlog
-from lab.guest.system import run, wait_for
+from lab.guest.system import SLOWNESS, run, wait_for
 from lab.report import LabError
 
 FILLED = {f"{length}_of_{fill}": f"private={length}:{fill}"
@@ -38,7 +38,7 @@ def fails(env: Env, rule: str, pattern: str = "", limit: float = 45) -> None:
     before = kernlog.mark("login")
     told = sim.mark()
     began = time.monotonic()
-    run("timeout", "-k", "5", str(limit), "iscsiadm", *initiator.of(node), "--login", check=False,
+    run("timeout", "-k", "5", f"{limit * SLOWNESS:.0f}", "iscsiadm", *initiator.of(node), "--login", check=False,
         timeout=limit + 20)
     took = time.monotonic() - began
     sim.wait("fired", told)
@@ -199,7 +199,7 @@ def discovery(env: Env, rule: str) -> None:
     """A discovery that goes wrong ends, and a good one finds the target."""
     sim = simulator(env)
     sim.order(f"rules {rule}")
-    done = run("timeout", "-k", "5", "40", "iscsiadm", "-m", "discovery", "-t", "sendtargets", "-p",
+    done = run("timeout", "-k", "5", f"{40 * SLOWNESS:.0f}", "iscsiadm", "-m", "discovery", "-t", "sendtargets", "-p",
                env.portal(), "-I", "iser", "-o", "nonpersistent", check=False, timeout=60)
     sim.order("rules")
     if done.returncode < 0 or done.returncode >= TIMED_OUT:

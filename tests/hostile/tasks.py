@@ -10,6 +10,7 @@ from harness import program, sgio
 from harness.case import case, check
 from harness.env import Env
 from lab.guest import kernlog
+from lab.guest.system import SLOWNESS
 
 UNKNOWN = violation("(unknown_command|response_unsent|duplicate_response)")
 # The device may find out before the driver does.
@@ -78,7 +79,7 @@ def with_another(env: Env, rule: str, pattern: str) -> None:
 
         def wait_in_vain() -> None:
             with sgio.Device(stage.device.path) as device:
-                device.read(sgio.read10(64, 8), 4096, 20)
+                device.read(sgio.read10(64, 8), 4096, 20 * SLOWNESS)
         waiting = threading.Thread(target=wait_in_vain)
         waiting.start()
         try:
@@ -86,7 +87,7 @@ def with_another(env: Env, rule: str, pattern: str) -> None:
             stage.provoke("read")
             stage.refused(told)
         finally:
-            waiting.join(60)
+            waiting.join(60 * SLOWNESS)
         check(not waiting.is_alive(), "a command did not end")
         check(not stage.sim.since(told, "missing"), "the target had nothing to do wrong")
         stage.sim.order("rules")

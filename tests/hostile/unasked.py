@@ -6,13 +6,13 @@ import sys
 import threading
 import time
 
-from hostile.rows import LIVES, Row, Scene, good_login, run, scene, simulator, violation
+from hostile.rows import LIVES, Row, Scene, good_login, pause, run, scene, simulator, violation
 from harness import kernlog as judge
 from harness import leftover, program, sgio
 from harness.case import Failure, case, check
 from harness.env import Env
 from lab.guest import initiator, kernlog, system
-from lab.guest.system import wait_for
+from lab.guest.system import SLOWNESS, wait_for
 
 MANY = 500
 FLOODS = {
@@ -116,8 +116,8 @@ def use_up(stage: Scene, done: threading.Event) -> int:
     count = 0
     while count < MANY:
         began = time.monotonic()
-        reply = stage.device.execute(sgio.test_unit_ready(), timeout=60)
-        if not reply.good or time.monotonic() - began > 1.5:
+        reply = stage.device.execute(sgio.test_unit_ready(), timeout=60 * SLOWNESS)
+        if not reply.good or time.monotonic() - began > 1.5 * SLOWNESS:
             done.set()
             return count
         count += 1
@@ -147,10 +147,10 @@ def window_never_opens(env: Env) -> None:
         check(stage.provoke("read").good, "the read that stops MaxCmdSN")
         waiting = threading.Thread(target=use_up, args=(stage, done), daemon=True)
         waiting.start()
-        time.sleep(8)
+        pause(8)
         check(not done.is_set(), "a command went through a closed window")
     # The scene has logged out meanwhile.
-    check(done.wait(60), "a command that waits for a window outlives its session")
+    check(done.wait(60 * SLOWNESS), "a command that waits for a window outlives its session")
 
 
 PINGS = {
@@ -173,7 +173,7 @@ def ping_answered_by(env: Env, action: str) -> None:
         stage.sim.order(f"rules nop {action}")
         stage.sim.wait("fired nop", told, 30)
         stage.sim.order("rules")
-        time.sleep(1)
+        pause(1)
         stage.usable()
         stage.works()
 

@@ -12,6 +12,7 @@ import socket
 from pathlib import Path
 
 from harness.case import Failure
+from lab.guest.system import SLOWNESS
 from lab.report import LabError
 
 CRATE = Path(__file__).resolve().parent.parent
@@ -32,7 +33,7 @@ def environment() -> dict[str, str]:
 def use(what: str, length: int) -> str:
     """Have it repeat its last "read" or "write" of so many bytes; what became of it."""
     with socket.socket(socket.AF_UNIX) as asked:
-        asked.settimeout(ANSWER_SECONDS)
+        asked.settimeout(ANSWER_SECONDS * SLOWNESS)
         asked.connect(SOCKET)
         asked.sendall(f"{what} {length}\n".encode())
         said = asked.makefile(encoding="utf-8").readline().strip()

@@ -15,7 +15,7 @@ import struct
 from pathlib import Path
 
 from lab.guest import initiator
-from lab.guest.system import read
+from lab.guest.system import SLOWNESS, read
 from lab.report import LabError
 
 NETLINK_ISCSI = 8
@@ -32,7 +32,7 @@ def tell(what: int, body: bytes) -> int:
     transport = int(read(Path("/sys/class/iscsi_transport/iser/handle")))
     event = (FIXED.pack(what, 0, transport) + body).ljust(EVENT_LENGTH, b"\0")
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ISCSI) as link:
-        link.settimeout(ANSWER_SECONDS)
+        link.settimeout(ANSWER_SECONDS * SLOWNESS)
         link.bind((0, 0))
         link.sendto(HEADER.pack(HEADER.size + len(event), what, 0, 1, os.getpid()) + event, (0, 0))
         while True:

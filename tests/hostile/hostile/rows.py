@@ -21,7 +21,7 @@ from harness.env import Env
 from hostile.simulator import Simulator
 from lab.guest import kernlog
 from lab.guest.initiator import Session
-from lab.guest.system import wait_for
+from lab.guest.system import SLOWNESS, wait_for
 
 RECOVERS, LIVES = "recovers", "lives"
 LENGTH = 8192
@@ -67,6 +67,11 @@ def ours(rows: list[str]) -> list[str]:
     return [match[1] for row in rows if (match := OURS.search(row))]
 
 
+def pause(seconds: float) -> None:
+    """Sleep; longer where all is slow."""
+    time.sleep(seconds * SLOWNESS)
+
+
 class Scene:
     """A session with the hostile target, and a disk with known content."""
 
@@ -95,6 +100,7 @@ class Scene:
 
     def provoke(self, io: str, timeout: float = ANSWER_SECONDS, settle: float = SETTLE_SECONDS) -> sgio.Reply:
         """Run the command that the target waits for."""
+        timeout *= SLOWNESS
         window = Window(Memory(4 * 4096 + LENGTH), 512, LENGTH)
         if io == "read":
             window.fill(0x11)
@@ -111,7 +117,7 @@ class Scene:
             raise ValueError(io)
         reply = self.device.execute(cdb, direction, window.address, LENGTH, timeout)
         kept = bytes(window.view)
-        time.sleep(settle)
+        pause(settle)
         window.check_guards(f"the {io}")
         compare(f"the buffer of the {io}, some time after its end", window.view, kept)
         if io == "write":
@@ -124,7 +130,7 @@ class Scene:
         window.view[:] = PATTERN.content(1000, length)
         reply = self.device.execute(sgio.write10(1000, length // SECTOR), sgio.TO_DEVICE,
                                     window.address, length, timeout)
-        time.sleep(settle)
+        pause(settle)
         window.check_guards("the write")
         compare("the buffer of a write", window.view, PATTERN.content(1000, length))
         return reply
@@ -132,7 +138,7 @@ class Scene:
     def usable(self, timeout: float = 90) -> None:
         """Wait until commands succeed, on whichever connection."""
         wait_for("a command that succeeds", lambda: self.session.state == "LOGGED_IN"
-                 and self.device.execute(sgio.test_unit_ready(), timeout=10).good, timeout, pause=0.5)
+                 and self.device.execute(sgio.test_unit_ready(), timeout=10 * SLOWNESS).good, timeout, pause=0.5)
 
     def recovered(self, mark: int, timeout: float = 60) -> None:
         """Wait until the session is there again, on a new connection."""
@@ -147,7 +153,7 @@ class Scene:
         if self.env.driver.kind == "rust":
             self.recovered(mark)
             return
-        time.sleep(SETTLE_SECONDS)
+        pause(SETTLE_SECONDS)
         self.usable()
         print(f"# {'on a new' if self.sim.since(mark, 'login') else 'on the same'} connection", flush=True)
 
@@ -200,7 +206,7 @@ def run(env: Env, row: Row) -> None:
         elif row.end == RECOVERS:
             stage.refused(told)
         elif row.end == LIVES:
-            time.sleep(SETTLE_SECONDS)
+            pause(SETTLE_SECONDS)
             lost = judge.connection_errors(kernlog.since(before))
             check(not lost, "the connection was lost:\n" + "\n".join(lost))
         if row.refuses:
@@ -243,4 +249,4 @@ def judge_log(env: Env, rows: list[str], pattern: str) -> None:
 
 
 __all__ = ["GOOD", "LIVES", "LOST", "RECOVERS", "REFUSED", "Row", "Scene", "good_login", "judge_log", "ours",
-           "run", "scene", "simulator", "violation"]
+           "pause", "run", "scene", "simulator", "violation"]

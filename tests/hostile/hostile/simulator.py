@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.case import Failure
 from lab.guest import net
-from lab.guest.system import modprobe
+from lab.guest.system import SLOWNESS, modprobe
 from lab.report import LabError
 
 IQN = "iqn.2026-01.lab.iser:hostile"
@@ -21,19 +21,23 @@ CRATE = Path(__file__).resolve().parent.parent
 BINARY = Path(os.environ.get("ISER_HOSTILE") or CRATE / "target/release/iser-hostile")
 CONF = Path("/etc/iscsi/iscsid.conf")
 MARK = "# of the tests with a hostile target"
-# Whatever has to give up shall do so soon.
-SETTINGS = {
-    "node.session.initial_login_retry_max": 1,
+# Whatever has to give up shall do so soon. Seconds; on an instrumented kernel times its slowness.
+TIMEOUTS = {
     "node.session.timeo.replacement_timeout": 60,
     "node.session.err_timeo.abort_timeout": 5,
     "node.session.err_timeo.lu_reset_timeout": 5,
     "node.session.err_timeo.tgt_reset_timeout": 5,
-    "node.session.iscsi.DefaultTime2Wait": 0,
     "node.conn[0].timeo.login_timeout": 6,
     "node.conn[0].timeo.logout_timeout": 5,
     "node.conn[0].timeo.noop_out_interval": 3,
     "node.conn[0].timeo.noop_out_timeout": 6,
 }
+
+
+def settings(slowness: float) -> dict[str, int]:
+    """What open-iscsi is told."""
+    return {"node.session.initial_login_retry_max": 1, "node.session.iscsi.DefaultTime2Wait": 0,
+            **{name: round(seconds * slowness) for name, seconds in TIMEOUTS.items()}}
 
 
 @dataclass
@@ -52,7 +56,7 @@ class Simulator:
             raise LabError(f"{BINARY} does not exist; `make hostile` builds it")
         modprobe("rdma_cm", "rdma_ucm", "ib_uverbs")
         kept = CONF.read_text(encoding="utf-8").partition(MARK)[0]
-        rows = "".join(f"{name} = {value}\n" for name, value in SETTINGS.items())
+        rows = "".join(f"{name} = {value}\n" for name, value in settings(SLOWNESS).items())
         CONF.write_text(f"{kept}{MARK}\n{rows}", encoding="utf-8")
 
         def privileged() -> None:
@@ -89,6 +93,7 @@ class Simulator:
 
     def wait(self, start: str, mark: int, timeout: float = 30) -> str:
         """Wait for a line."""
+        timeout *= SLOWNESS
         with self._told:
             self._told.wait_for(lambda: self.since(mark, start) or self.since(mark, "ended"), timeout)
         found = self.since(mark, start)
@@ -105,7 +110,7 @@ class Simulator:
         self._process.stdin.write(text + "\n")
         self._process.stdin.flush()
         with self._told:
-            self._told.wait_for(lambda: self.since(mark, "ok") or self.since(mark, "error"), 20)
+            self._told.wait_for(lambda: self.since(mark, "ok") or self.since(mark, "error"), 20 * SLOWNESS)
         for row in self.since(mark):
             if row.startswith("ok"):
                 return row[2:].strip()
@@ -121,7 +126,7 @@ class Simulator:
         assert process.stdin is not None
         process.stdin.close()
         try:
-            process.wait(10)
+            process.wait(10 * SLOWNESS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -5,6 +5,7 @@
 use crate::{
     control::{say, Done},
     disk::{is_read, is_write, sense, Effect},
+    patience::slow,
     pdu::{opcode, Remote, Reply, Request},
     rules::{Action, Outside, Point, When},
     session::{outcome, Session},
@@ -140,7 +141,7 @@ impl Session {
         for action in actions {
             if let Action::Late(pause) = action {
                 self.link.flush()?;
-                sleep(Duration::from_millis(*pause));
+                sleep(slow(Duration::from_millis(*pause)));
                 self.use_key("late", done)?;
             }
         }

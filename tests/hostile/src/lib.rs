@@ -9,6 +9,7 @@ pub mod command;
 pub mod control;
 pub mod disk;
 pub mod login;
+pub mod patience;
 pub mod pdu;
 pub mod random;
 pub mod rules;

@@ -6,6 +6,7 @@ use crate::{
     command::Held,
     control::{say, Done, Order, Shared},
     login,
+    patience::slow,
     pdu::{opcode, Remote, Reply, Request, RESERVED_TAG},
     random,
     rules::{Action, Key, Point, Tag, Unsolicited, When},
@@ -160,7 +161,7 @@ impl Session {
                 for action in &actions {
                     if let Action::LateAnswer(pause) = action {
                         self.link.flush()?;
-                        sleep(Duration::from_millis(*pause));
+                        sleep(slow(Duration::from_millis(*pause)));
                         self.release()?;
                     }
                 }

@@ -7,7 +7,10 @@
 
 #![allow(unsafe_code)]
 
-use crate::cm::{Hangup, Id};
+use crate::{
+    cm::{Hangup, Id},
+    patience::slow,
+};
 use rdma_mummy_sys::*;
 use std::{
     alloc::{alloc_zeroed, dealloc, Layout},
@@ -36,7 +39,7 @@ const MEMORY_LEN: usize = BULK_AT + BULK_LEN;
 const SEND_ID: u64 = 1 << 32;
 const BULK_ID: u64 = 1 << 33;
 
-/// How long a work request may take.
+/// How long a work request may take; on an instrumented kernel times its slowness.
 const COMPLETION: Duration = Duration::from_secs(30);
 
 /// Why an operation on a connection failed.
@@ -340,7 +343,7 @@ impl Link {
                 self.delivered += 1;
             });
         }
-        self.wait(COMPLETION, |l| {
+        self.wait(slow(COMPLETION), |l| {
             l.failed.is_some() || l.sending.contains(&false)
         });
         self.healthy()?;
@@ -356,7 +359,7 @@ impl Link {
 
     /// Waits until everything sent was acknowledged, or failed.
     pub fn flush(&mut self) -> Result<(), Failure> {
-        let done = self.wait(COMPLETION, |l| {
+        let done = self.wait(slow(COMPLETION), |l| {
             l.failed.is_some() || !l.sending.contains(&true)
         });
         self.healthy()?;
@@ -377,7 +380,7 @@ impl Link {
         self.healthy()?;
         self.bulk = None;
         self.post(BULK_ID, entry, opcode, invalidate, remote)?;
-        self.wait(COMPLETION, |l| l.bulk.is_some());
+        self.wait(slow(COMPLETION), |l| l.bulk.is_some());
         match self.bulk {
             Some(ibv_wc_status::IBV_WC_SUCCESS) => Ok(()),
             Some(ibv_wc_status::IBV_WC_WR_FLUSH_ERR) | None => Err(Failure::Gone),

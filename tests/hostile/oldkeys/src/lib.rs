@@ -35,9 +35,15 @@ use std::{
 
 /// The work request of ours; the target's own are addresses.
 const OURS: u64 = u64::MAX;
-const COMPLETION: Duration = Duration::from_secs(30);
 const MARK: u8 = 0xee;
 const REMEMBERED: usize = 64;
+
+/// How long a work request may take; on an instrumented kernel times its slowness.
+fn completion() -> Duration {
+    let slowness = std::env::var("ISER_SLOWNESS").ok();
+    let factor = slowness.and_then(|text| text.parse().ok()).unwrap_or(1);
+    Duration::from_secs(30) * factor
+}
 
 type OpenDevice = unsafe extern "C" fn(*mut ibv_device) -> *mut ibv_context;
 type DestroyQp = unsafe extern "C" fn(*mut ibv_qp) -> c_int;
@@ -281,7 +287,7 @@ fn again(row: &str) -> String {
         return format!("not posted: error {code}");
     }
     let (state, _) = ENDED
-        .wait_timeout_while(state, COMPLETION, |state| state.status.is_none())
+        .wait_timeout_while(state, completion(), |state| state.status.is_none())
         .unwrap_or_else(PoisonError::into_inner);
     match state.status {
         Some(ibv_wc_status::IBV_WC_REM_ACCESS_ERR) => "refused".into(),
