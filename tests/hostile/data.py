@@ -9,7 +9,7 @@ device, which ends the connection.
 
 import sys
 
-from hostile.rows import LIVES, LOST, Row, run
+from hostile.rows import LIVES, LOST, SILENT, Row, run
 from harness import program
 from harness.case import case
 from harness.env import Env
@@ -18,8 +18,8 @@ WITHOUT = "none 4:c0000000"
 LATE, TRESPASS = "late", "trespass"
 
 ORDER = {
-    "without_data": Row("read nodata", end=LIVES, good=True),
-    "write_without_fetching": Row("write nodata", end=LIVES, good=True, io="large"),
+    "without_data": Row("read nodata", SILENT, end=LIVES, good=True),
+    "write_without_fetching": Row("write nodata", SILENT, end=LIVES, good=True, io="large"),
     "response_first": Row("read early", LOST, refuses=LATE),
     "response_between": Row("read between", LOST, refuses=LATE),
     "response_first_for_a_write": Row("write early", LOST, io="large", refuses=LATE),

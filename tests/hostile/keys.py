@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 
 from hostile import oldkeys
-from hostile.rows import GOOD, PATTERN, Scene, pause, scene
+from hostile.rows import GOOD, LOST, PATTERN, judge_log, pause, scene
 from harness import kernlog as judge
 from harness import program, sgio
 from harness.case import case, check, equal
@@ -50,10 +50,11 @@ def one(device: sgio.Device, length: int, is_write: bool, use: Callable[[], str]
     return said, changed
 
 
-def proof(device: sgio.Device, use: Callable[[int, bool], str], back: Callable[[], None]) -> None:
+def proof(env: Env, device: sgio.Device, use: Callable[[int, bool], str], back: Callable[[], None]) -> None:
     """As many refusals as attempts, and no byte changed."""
     found: list[tuple[str, bool]] = []
     lost = 0
+    before = kernlog.mark("proof")
     while len(found) < COMMANDS:
         size, is_write = SIZES[len(found) // 2 % len(SIZES)], len(found) % 2 == 1
         length = max(size, LARGE) if is_write else size
@@ -74,6 +75,7 @@ def proof(device: sgio.Device, use: Callable[[int, bool], str], back: Callable[[
           f"{changed} buffers changed; {lost} more answers were lost", flush=True)
     equal("keys refused", words.count("refused"), COMMANDS)
     equal("buffers that changed", changed, 0)
+    judge_log(env, kernlog.since(before), LOST, COMMANDS + lost)
 
 
 def with_simulator(env: Env, mode: str) -> None:
@@ -86,7 +88,7 @@ def with_simulator(env: Env, mode: str) -> None:
             told = stage.sim.mark()
             stage.sim.order("probe")
             return stage.sim.wait("probe", told, 40).split()[1]
-        proof(stage.device, use, lambda: stage.recovered(told))
+        proof(env, stage.device, use, lambda: stage.recovered(told))
 
 
 @case(limit=400)
@@ -124,13 +126,14 @@ def dead_with_tgt(env: Env) -> None:
         def back() -> None:
             wait_for("the loss of the connection", lambda: judge.connection_errors(kernlog.since(used)), 30)
             wait_for("the session's return", lambda: session.state == "LOGGED_IN", 60)
-        proof(device, use, back)
+        proof(env, device, use, back)
 
 
 @case(limit=200)
 def dead_on_the_next_connection(env: Env) -> None:
     """A key of the last connection is worth nothing on the next one."""
     with scene(env) as stage:
+        before = kernlog.mark("probes")
         for _ in range(4):
             reply = stage.provoke("read")
             check(reply.good, f"a read: {reply}")
@@ -145,6 +148,8 @@ def dead_on_the_next_connection(env: Env) -> None:
             stage.sim.wait("down", told)
             stage.usable()
         stage.works()
+        # By the order to hang up, and by the refusal.
+        judge_log(env, kernlog.since(before), LOST, 2 * 4)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 import sys
 import threading
 
-from hostile.rows import LIVES, LOST, REFUSED, Row, judge_log, run, scene, violation
+from hostile.rows import LIVES, LOST, REFUSED, SILENT, Row, ended, judge_log, run, scene, violation
 from harness import program, sgio
 from harness.case import case, check
 from harness.env import Env
@@ -58,10 +58,10 @@ KEYS = {
     "of_a_command_without_one": Row("command inv=random", BAD_KEY, io="command"),
     "not_negotiated": Row("read inv=own", violation("invalidation_not_negotiated"),
                           mode=NO_INVALIDATION),
-    "in_a_ping": Row("read flood=nop:0:1 inv=own", "", end=LIVES, good=True),
-    "none": Row("read inv=none", "", end=LIVES, good=True),
-    "none_of_a_write": Row("write inv=none", "", end=LIVES, good=True, io="large"),
-    "none_negotiated": Row("read inv=none", "", end=LIVES, good=True, mode=NO_INVALIDATION),
+    "in_a_ping": Row("read flood=nop:0:1 inv=own", SILENT, end=LIVES, good=True),
+    "none": Row("read inv=none", SILENT, end=LIVES, good=True),
+    "none_of_a_write": Row("write inv=none", SILENT, end=LIVES, good=True, io="large"),
+    "none_negotiated": Row("read inv=none", SILENT, end=LIVES, good=True, mode=NO_INVALIDATION),
 }
 
 
@@ -121,21 +121,27 @@ def after_an_abort(env: Env) -> None:
         judge_log(env, kernlog.since(before), f"{UNKNOWN}|{REFUSED}")
 
 
-ABORTS = {f"response_{code}": f"bhs.2={code:02x}" for code in (1, 2, 3, 4, 5, 6, 255)} | {
-    "no_response": "ignore", "wrong_task": "itt=random", "twice": "twice",
-    "hangs_up": "hangup", "hangs_up_after": "hangup=after", "a_nop_in": "bhs.0=20"}
+# What a response says is libiscsi's to judge.
+ABORTS = {f"response_{code}": (f"bhs.2={code:02x}", SILENT) for code in (1, 2, 3, 4, 5, 6, 255)} | {
+    "no_response": ("ignore", SILENT), "wrong_task": ("itt=random", UNKNOWN), "twice": ("twice", UNKNOWN),
+    "hangs_up": ("hangup", LOST), "hangs_up_after": ("hangup=after", LOST), "a_nop_in": ("bhs.0=20", REFUSED)}
 
 
 @case(limit=180, each=ABORTS)
-def abort_answered_by(env: Env, action: str) -> None:
+def abort_answered_by(env: Env, how: tuple[str, str]) -> None:
     """A command gets no answer, and its abort an odd one: error handling gets to its end."""
+    action, pattern = how
     with scene(env) as stage:
+        before = kernlog.mark("provoke")
         stage.sim.order(f"rules read#1 hold; tmf* {action}")
         reply = stage.provoke("read", timeout=3)
         check(not reply.good, f"a command without an answer: {reply}")
         stage.sim.order("rules")
         stage.usable()
         stage.works()
+        rows = kernlog.since(before)
+        # Each function in turn, until error handling gives up: a connection each.
+        judge_log(env, rows, pattern, max(1, ended(rows)))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from lab.guest import kernlog
 from lab.guest.initiator import Session
 from lab.guest.system import SLOWNESS, wait_for
 
+# In the place of a pattern: the driver logs nothing.
+SILENT = ""
 RECOVERS, LIVES = "recovers", "lives"
 LENGTH = 8192
 BLOCKS = LENGTH // SECTOR
@@ -47,13 +49,16 @@ LOST = r"connection lost: |(receive|send) failed: |local invalidation failed: |q
 # What the device itself says of an access that it refuses comes before the driver's message.
 OF_THE_DEVICE = re.compile(r"\w+: queue pair \d+: QP access error")
 
+# Connections that libiscsi gives up itself, and says why: error handling has failed, a ping has timed out.
+OF_LIBISCSI = re.compile(r"detected conn error \(102[12]\)")
+
 
 @dataclass(frozen=True)
 class Row:
     """One way to misbehave."""
 
     rule: str                  # what the target does, see src/rules.rs
-    log: str = ""              # the one message that the driver must log, or none
+    log: str                   # the one message that the driver must log, or SILENT
     end: str = RECOVERS
     io: str = "read"           # the command that provokes it
     mode: str = GOOD           # how the target behaves otherwise
@@ -168,13 +173,15 @@ def simulator(env: Env, mode: str = GOOD) -> Simulator:
 
 
 def good_login(env: Env, sim: Simulator) -> None:
-    """The driver can still log in, and everything works."""
+    """The driver can still log in, and everything works, without a word."""
+    before = kernlog.mark("good login")
     sim.order("rules")
     with env.session(may_drop=True) as session, sgio.Device(session.disks()[0]) as device:
         stage = Scene(env, sim, session, device)
         device.settle()
         stage.fill()
         stage.works()
+    judge_log(env, kernlog.since(before), SILENT)
 
 
 @contextmanager
@@ -233,8 +240,13 @@ def judge_refusal(env: Env, said: list[str], what: str, rows: list[str]) -> None
         equal(f"the target's {what} access", words, ["refused"])
 
 
-def judge_log(env: Env, rows: list[str], pattern: str) -> None:
-    """One clear message, or none."""
+def ended(rows: list[str]) -> int:
+    """How many connections the driver has ended, or seen ending."""
+    return sum(not OF_LIBISCSI.search(row) for row in judge.connection_errors(rows))
+
+
+def judge_log(env: Env, rows: list[str], pattern: str, times: int = 1) -> None:
+    """One clear message for each of so many connections that have ended, or none."""
     if env.driver.kind != "rust":
         return
     found = ours(rows)
@@ -243,10 +255,10 @@ def judge_log(env: Env, rows: list[str], pattern: str) -> None:
         return
     found = [row for row in found if not OF_THE_DEVICE.fullmatch(row)]
     named = [row for row in found if re.search(pattern, row)]
-    if len(named) != 1 or len(found) != 1:
-        raise Failure(f"the driver should log one message like `{pattern}`, and logs:\n"
+    if not len(named) == len(found) == times:
+        raise Failure(f"the driver should log {times} like `{pattern}`, and logs:\n"
                       + ("\n".join(found) or "nothing"))
 
 
-__all__ = ["GOOD", "LIVES", "LOST", "RECOVERS", "REFUSED", "Row", "Scene", "good_login", "judge_log", "ours",
-           "pause", "run", "scene", "simulator", "violation"]
+__all__ = ["GOOD", "LIVES", "LOST", "RECOVERS", "REFUSED", "Row", "SILENT", "Scene", "ended", "good_login",
+           "judge_log", "ours", "pause", "run", "scene", "simulator", "violation"]

@@ -1,16 +1,68 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the target and open-iscsi are told."""
+"""What is judged by the rows of the tables."""
 
 from __future__ import annotations
 
 import sys
 import unittest
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import hostile  # noqa: E402,F401 - finds what follows
-from hostile import simulator  # noqa: E402
+from hostile import rows, simulator  # noqa: E402
+from harness.case import Failure  # noqa: E402
+
+OURS, RUST, C = "[    1.0] ib_iser_rs: 192.168.77.1:3260: ", "rust", "c"
+SHORT = f"{OURS}protocol violation by the target (too_short): received 75 bytes, the headers alone take 76"
+LOST = f"{OURS}connection lost: disconnected"
+ACCESS = "[    1.0] ib_iser_rs: rxe0: queue pair 23: QP access error"
+FAILED = "[    1.1]  connection3:0: detected conn error (1008)"
+SESSION_FAILED = "[    1.1]  connection3:0: detected conn error (1021)"
+PING_TIMED_OUT = "[    1.1]  connection3:0: detected conn error (1022)"
+OTHER = "[    1.2] sd 0:0:0:0: [sda] Attached SCSI disk"
+
+
+def passes(kernel_log: list[str], pattern: str, times: int = 1, driver: str = RUST) -> bool:
+    """Whether such a log is as it should be."""
+    env = SimpleNamespace(driver=SimpleNamespace(kind=driver))
+    try:
+        rows.judge_log(env, kernel_log, pattern, times)  # type: ignore[arg-type]
+    except Failure:
+        return False
+    return True
+
+
+class LogTest(unittest.TestCase):
+    """One clear message, or none."""
+
+    def test_messages(self) -> None:
+        """Each log with what was expected, and whether that is so."""
+        short = rows.violation("too_short")
+        for kernel_log, pattern, times, good in (
+                ([SHORT, FAILED], short, 1, True),
+                ([OTHER, SHORT], short, 1, True),
+                ([], short, 1, False),
+                ([LOST], short, 1, False),
+                ([SHORT, LOST], short, 1, False),
+                ([SHORT, SHORT], short, 1, False),
+                ([SHORT, SHORT], short, 2, True),
+                ([SHORT], short, 2, False),
+                ([ACCESS, LOST], rows.LOST, 1, True),
+                ([ACCESS], rows.LOST, 1, False),
+                ([OTHER, FAILED], rows.SILENT, 1, True),
+                ([OTHER, LOST], rows.SILENT, 1, False),
+                ([ACCESS], rows.SILENT, 1, False)):
+            self.assertEqual(passes(kernel_log, pattern, times), good, (kernel_log, pattern, times))
+
+    def test_the_other_driver(self) -> None:
+        """Nothing is asked of the messages of the C driver."""
+        self.assertTrue(passes([], rows.LOST, driver=C))
+
+    def test_ends_of_connections(self) -> None:
+        """What libiscsi ends itself is none that the driver tells of."""
+        self.assertEqual(rows.ended([OTHER, SESSION_FAILED, FAILED, PING_TIMED_OUT, SHORT]), 1)
 
 
 class SettingsTest(unittest.TestCase):
