@@ -5,7 +5,7 @@
 import re
 import sys
 
-from hostile.rows import LIVES, REFUSED, SILENT, Row, judge_log, run, scene, violation
+from hostile.rows import LIVES, REFUSED, SILENT, Row, attempt, judge_log, run, scene, violation
 from harness import program
 from harness.case import Failure, case, equal
 from harness.env import Env
@@ -52,6 +52,27 @@ HEADERS = {
 def iser_header(env: Env, row: Row) -> None:
     """The iSER header is not that of a control-type PDU."""
     run(env, row)
+
+
+def wrong_headers() -> list[Row]:
+    """Each first byte of an iSER header that differs in its opcode, or in flags that matter."""
+    # Of a Hello and a HelloReply the other bits are versions, and that it rejects.
+    opcodes = [opcode << 4 | flags for opcode in range(16) for flags in (0, 1, 0xf) if opcode != 1]
+    flags = [0x10 | flags for flags in range(16) if flags & 0xc]
+    return [Row(f"read iser={first:02x}", rf"{violation('iser_opcode')}iSER opcode {first >> 4:#x}, ")
+            for first in opcodes] + [
+        Row(f"read iser={first:02x}", rf"{violation('iser_flags')}iSER flags {first:#04x} ") for first in flags]
+
+
+@case(limit=900)
+def every_iser_header(env: Env) -> None:
+    """Every wrong opcode and every wrong combination of flags (RFC 7145, 9.2), in one session."""
+    with scene(env) as stage:
+        for row in wrong_headers():
+            attempt(stage, row)
+        # All that is reserved, once more: it means nothing.
+        for flags in range(4):
+            attempt(stage, Row(f"read iser=1{flags}", SILENT, end=LIVES, good=True))
 
 
 SEGMENTS = {

@@ -200,30 +200,36 @@ def scene(env: Env, mode: str = GOOD) -> Iterator[Scene]:
 def run(env: Env, row: Row) -> None:
     """Do what a row says, and judge."""
     with scene(env, row.mode) as stage:
-        told = stage.sim.mark()
-        before = kernlog.mark("provoke")
-        most = MOST[env.driver.kind]
-        stage.sim.order(f"rules {row.rule.format(most=most, sense=most - 2)}")
-        patient = row.end == LIVES or env.driver.kind == "rust"
-        reply = stage.provoke(row.io, ANSWER_SECONDS if patient else NO_ANSWER_SECONDS, row.settle)
-        stage.sim.wait("fired", told)
-        if row.end == RECOVERS and row.log == LOST:
-            # The device has ended the connection, or the target: no driver can keep it.
-            stage.recovered(told)
-        elif row.end == RECOVERS:
-            stage.refused(told)
-        elif row.end == LIVES:
-            pause(SETTLE_SECONDS)
-            lost = judge.connection_errors(kernlog.since(before))
-            check(not lost, "the connection was lost:\n" + "\n".join(lost))
-        if row.refuses:
-            judge_refusal(env, stage.sim.since(told), row.refuses, kernlog.since(before))
-        if row.good is not None:
-            check(reply.good == row.good, f"the command ended with {reply}")
-        stage.sim.order("rules")
-        stage.works()
-        check(not stage.sim.since(told, "missing"), "the target had nothing to do wrong")
-        judge_log(env, kernlog.since(before), row.log)
+        attempt(stage, row)
+
+
+def attempt(stage: Scene, row: Row) -> None:
+    """Do what a row says in a session that there is, and judge."""
+    env = stage.env
+    told = stage.sim.mark()
+    before = kernlog.mark("provoke")
+    most = MOST[env.driver.kind]
+    stage.sim.order(f"rules {row.rule.format(most=most, sense=most - 2)}")
+    patient = row.end == LIVES or env.driver.kind == "rust"
+    reply = stage.provoke(row.io, ANSWER_SECONDS if patient else NO_ANSWER_SECONDS, row.settle)
+    stage.sim.wait("fired", told)
+    if row.end == RECOVERS and row.log == LOST:
+        # The device has ended the connection, or the target: no driver can keep it.
+        stage.recovered(told)
+    elif row.end == RECOVERS:
+        stage.refused(told)
+    elif row.end == LIVES:
+        pause(SETTLE_SECONDS)
+        lost = judge.connection_errors(kernlog.since(before))
+        check(not lost, "the connection was lost:\n" + "\n".join(lost))
+    if row.refuses:
+        judge_refusal(env, stage.sim.since(told), row.refuses, kernlog.since(before))
+    if row.good is not None:
+        check(reply.good == row.good, f"the command ended with {reply}")
+    stage.sim.order("rules")
+    stage.works()
+    check(not stage.sim.since(told, "missing"), "the target had nothing to do wrong")
+    judge_log(env, kernlog.since(before), row.log)
 
 
 def judge_refusal(env: Env, said: list[str], what: str, rows: list[str]) -> None:
@@ -260,5 +266,5 @@ def judge_log(env: Env, rows: list[str], pattern: str, times: int = 1) -> None:
                       + ("\n".join(found) or "nothing"))
 
 
-__all__ = ["GOOD", "LIVES", "LOST", "RECOVERS", "REFUSED", "Row", "SILENT", "Scene", "ended", "good_login",
+__all__ = ["GOOD", "LIVES", "LOST", "RECOVERS", "REFUSED", "Row", "SILENT", "Scene", "attempt", "ended", "good_login",
            "judge_log", "ours", "pause", "run", "scene", "simulator", "violation"]

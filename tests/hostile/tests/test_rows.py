@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is judged by the rows of the tables."""
+"""What is judged by the rows of the tables, and that these say what they should."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from types import SimpleNamespace
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import hostile  # noqa: E402,F401 - finds what follows
+import pdus  # noqa: E402
 from hostile import rows, simulator  # noqa: E402
 from harness.case import Failure  # noqa: E402
 
@@ -63,6 +64,18 @@ class LogTest(unittest.TestCase):
     def test_ends_of_connections(self) -> None:
         """What libiscsi ends itself is none that the driver tells of."""
         self.assertEqual(rows.ended([OTHER, SESSION_FAILED, FAILED, PING_TIMED_OUT, SHORT]), 1)
+
+
+class TablesTest(unittest.TestCase):
+    """Every wrong header is sent."""
+
+    def test_wrong_headers(self) -> None:
+        """Fifteen opcodes, twelve combinations of flags, and none that is right."""
+        sent = [int(row.rule.rpartition("=")[2], 16) for row in pdus.wrong_headers()]
+        self.assertEqual(len(sent), len(set(sent)))
+        self.assertEqual({first >> 4 for first in sent}, set(range(16)))
+        self.assertEqual({first & 0xf for first in sent if first >> 4 == 1},
+                         {flags for flags in range(16) if flags & 0xc})
 
 
 class SettingsTest(unittest.TestCase):
