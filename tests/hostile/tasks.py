@@ -5,7 +5,7 @@
 import sys
 import threading
 
-from hostile.rows import LIVES, LOST, REFUSED, SILENT, Row, ended, judge_log, run, scene, violation
+from hostile.rows import LIVES, LOST, REFUSED, SILENT, Row, ended, judge_log, judge_refusal, run, scene, violation
 from harness import program, sgio
 from harness.case import case, check
 from harness.env import Env
@@ -69,6 +69,57 @@ KEYS = {
 def invalidation(env: Env, row: Row) -> None:
     """Send with Invalidate of a key that is not the command's own, or without one."""
     run(env, row)
+
+
+def reuse(env: Env, row: Row) -> None:
+    """An answer comes once more when its task is another command's, which has no data yet."""
+    with scene(env, row.mode) as stage:
+        told, before = stage.sim.mark(), kernlog.mark("provoke")
+        stage.sim.order(f"rules {row.rule}")
+        for _ in range(TAGS_IN_USE):
+            reply = stage.provoke(row.io, settle=0)
+            if stage.sim.since(told, "again"):
+                break
+            check(reply.good, f"a command: {reply}")
+        stage.sim.wait("again", told)
+        stage.sim.wait("late", told)
+        stage.refused(told)
+        if row.refuses:
+            judge_refusal(env, stage.sim.since(told), row.refuses, kernlog.since(before))
+        stage.sim.order("rules")
+        stage.works()
+        check(not stage.sim.since(told, "missing"), "the target had nothing to do wrong")
+        judge_log(env, kernlog.since(before), row.log)
+
+
+# More than there are in a session; they are used in turn.
+TAGS_IN_USE = 300
+REUSED = {
+    # It says that the command is done, and nothing tells it from one that should. What then must hold is
+    # that the key is dead before anybody learns of it.
+    "read": Row("read again=500 inv=none", LOST, refuses="late"),
+    "write": Row("write again=500 inv=none", LOST, io="large", refuses="late"),
+    "read_without_invalidation": Row("read again=500", LOST, refuses="late", mode=NO_INVALIDATION),
+}
+REUSED_WITH_KEY = {
+    "read": Row("read again=500", BAD_KEY),
+    "write": Row("write again=500", BAD_KEY, io="large"),
+    "random_key": Row("read again=500 inv=random", BAD_KEY),
+    # Twice answered is all that is wrong then.
+    "without_data": Row("command again=500", UNKNOWN, io="command"),
+}
+
+
+@case(limit=150, each=REUSED, differs={"c": "the C driver leaves a key valid until its region is used again"})
+def reused_tag(env: Env, row: Row) -> None:
+    """An answer comes late: another command has its tag by then, and is answered by it."""
+    reuse(env, row)
+
+
+@case(limit=150, each=REUSED_WITH_KEY)
+def reused_tag_with_key(env: Env, row: Row) -> None:
+    """The same with the key of the command that it had answered, or of none."""
+    reuse(env, row)
 
 
 def with_another(env: Env, rule: str, pattern: str) -> None:

@@ -267,4 +267,4 @@ def judge_log(env: Env, rows: list[str], pattern: str, times: int = 1) -> None:
 
 
 __all__ = ["GOOD", "LIVES", "LOST", "RECOVERS", "REFUSED", "Row", "SILENT", "Scene", "attempt", "ended", "good_login",
-           "judge_log", "ours", "pause", "run", "scene", "simulator", "violation"]
+           "judge_log", "judge_refusal", "ours", "pause", "run", "scene", "simulator", "violation"]

@@ -22,6 +22,15 @@ pub struct Held {
     reply: Reply,
 }
 
+/// An answer that is sent once more when its tag is used again.
+pub struct Again {
+    reply: Reply,
+    /// How it is spoilt then.
+    actions: Vec<Action>,
+    done: Done,
+    pause: Duration,
+}
+
 /// The point of a SCSI command.
 pub fn point(request: &Request) -> Point {
     match request.cdb() {
@@ -86,15 +95,30 @@ impl Session {
             is_io: point(request) != Point::Command,
             length: transfer.data.len(),
         };
-        if let Effect::Write(at, _) = effect {
-            if transfer.data.len() < transfer.unsolicited {
-                transfer.unsolicited = transfer.data.len();
-            }
-            self.data_and_response(&mut transfer, reply, actions, done)?;
-            self.shared.lock().disk.store(at, &transfer.data);
+        if transfer.data.len() < transfer.unsolicited {
+            transfer.unsolicited = transfer.data.len();
+        }
+        if let Some(again) = self.again.take_if(|again| again.done.itt == done.itt) {
+            say("again");
+            let result = self
+                .answer_again(again)
+                .and_then(|()| self.data_and_response(&mut transfer, reply, actions, done));
+            say(format_args!("late {}", outcome(&result)));
+            result?;
         } else {
             self.data_and_response(&mut transfer, reply, actions, done)?;
         }
+        if let Effect::Write(at, _) = effect {
+            self.shared.lock().disk.store(at, &transfer.data);
+        }
+        Ok(())
+    }
+
+    /// Sends an answer of an earlier command, and gives the initiator time to take it.
+    fn answer_again(&mut self, again: Again) -> Result<(), Failure> {
+        self.respond(again.reply, &again.actions, again.done.key)?;
+        self.link.flush()?;
+        sleep(slow(again.pause));
         Ok(())
     }
 
@@ -150,7 +174,21 @@ impl Session {
 
     /// Sends the response of a command.
     fn finish(&mut self, reply: Reply, actions: &[Action], done: Done) -> Result<(), Failure> {
-        self.respond(reply, actions, done.key)?;
+        let spoilt = |action: &&Action| matches!(action, Action::Invalidate(_));
+        let mut now: Vec<Action> = actions.to_vec();
+        for action in actions {
+            if let Action::Again(pause) = action {
+                self.again = Some(Again {
+                    reply: reply.clone(),
+                    actions: actions.iter().filter(spoilt).cloned().collect(),
+                    done,
+                    pause: Duration::from_millis(*pause),
+                });
+                // The first time it is good.
+                now.retain(|action| !spoilt(&action));
+            }
+        }
+        self.respond(reply, &now, done.key)?;
         self.remember(done);
         Ok(())
     }

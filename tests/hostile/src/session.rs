@@ -3,7 +3,7 @@
 //! One connection: login, the PDUs without a SCSI command, and how a reply is spoilt.
 
 use crate::{
-    command::Held,
+    command::{Again, Held},
     control::{say, Done, Order, Shared},
     login,
     patience::slow,
@@ -42,6 +42,7 @@ pub struct Session {
     /// Of an answer in parts: bytes to come.
     long: usize,
     pub(crate) held: Vec<Held>,
+    pub(crate) again: Option<Again>,
     pub(crate) done: VecDeque<Done>,
 }
 
@@ -69,6 +70,7 @@ impl Session {
             full_feature: false,
             long: 0,
             held: Vec::new(),
+            again: None,
             done: VecDeque::new(),
         }
     }
