@@ -7,6 +7,7 @@ whole, bytes beside the buffer of the command are as they were, nothing is left.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from lab.guest import kernlog
 from lab.guest.initiator import Session
 from lab.guest.system import SLOWNESS, wait_for
 
+# Of all that is made by chance.
+SEED = int(os.environ.get("ISER_SEED", "1"))
 # In the place of a pattern: the driver logs nothing.
 SILENT = ""
 RECOVERS, LIVES = "recovers", "lives"
@@ -266,5 +269,5 @@ def judge_log(env: Env, rows: list[str], pattern: str, times: int = 1) -> None:
                       + ("\n".join(found) or "nothing"))
 
 
-__all__ = ["GOOD", "LIVES", "LOST", "RECOVERS", "REFUSED", "Row", "SILENT", "Scene", "attempt", "ended", "good_login",
+__all__ = ["GOOD", "LIVES", "LOST", "RECOVERS", "REFUSED", "Row", "SEED", "SILENT", "Scene", "attempt", "ended", "good_login",
            "judge_log", "judge_refusal", "ours", "pause", "run", "scene", "simulator", "violation"]

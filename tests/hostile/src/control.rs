@@ -47,10 +47,10 @@ pub struct Done {
 pub struct State {
     pub rules: Rules,
     pub disk: Disk,
-    /// Which key a good response invalidates.
-    pub invalidate: Key,
-    /// Private data that go with accepting a connection.
-    pub private: Vec<u8>,
+    /// Which key a good response invalidates, on the next connection.
+    invalidate: Key,
+    /// Private data that go with accepting it.
+    private: Vec<u8>,
     /// The last READ or WRITE with a key that was answered, on whichever connection.
     pub last: Option<Done>,
     /// PDUs made by chance that the peer's device has acknowledged.
@@ -72,6 +72,14 @@ pub fn say(line: impl Display) {
     let mut out = std::io::stdout().lock();
     // If nobody reads any more there is nobody to tell.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+impl State {
+    /// What a new connection keeps to: what a good response invalidates, and the private data that
+    /// say so.
+    pub fn mode(&self) -> (Key, Vec<u8>) {
+        (self.invalidate, self.private.clone())
+    }
 }
 
 impl Shared {
@@ -199,8 +207,7 @@ mod tests {
         assert_eq!(shared.at(Point::Read), [Action::Length(1)]);
         assert!(shared.order("rules read what").is_err());
         assert!(shared.order("mode none 4:c0").is_ok());
-        assert_eq!(shared.lock().invalidate, Key::None);
-        assert_eq!(shared.lock().private, [0xc0; 4]);
+        assert_eq!(shared.lock().mode(), (Key::None, vec![0xc0; 4]));
         assert!(shared.order("mode blue").is_err());
         assert!(shared.order("probe").is_err());
         assert_eq!(shared.order("count").unwrap(), "links=0 random=0 bursts=0");

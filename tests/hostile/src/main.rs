@@ -12,7 +12,7 @@ use std::{net::SocketAddrV4, process::exit, sync::Arc, thread};
 
 fn accept(incoming: Incoming, shared: &Arc<Shared>) -> Result<(), String> {
     let actions = shared.at(Point::Connect);
-    let mut private = shared.lock().private.clone();
+    let (invalidate, mut private) = shared.lock().mode();
     for action in &actions {
         match action {
             Action::Refuse(length) => {
@@ -36,7 +36,7 @@ fn accept(incoming: Incoming, shared: &Arc<Shared>) -> Result<(), String> {
     let orders = shared.add(number, hangup);
     say(format_args!("up {number:x}"));
     let shared = shared.clone();
-    thread::spawn(move || Session::new(link, shared, orders).run());
+    thread::spawn(move || Session::new(link, shared, invalidate, orders).run());
     Ok(())
 }
 

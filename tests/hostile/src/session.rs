@@ -32,6 +32,8 @@ const PART: usize = 8192;
 pub struct Session {
     pub(crate) link: Link,
     pub(crate) shared: Arc<Shared>,
+    /// Which key a good response invalidates: what the connection was accepted with.
+    invalidate: Key,
     orders: Receiver<Order>,
     stat_sn: u32,
     exp_cmd_sn: u32,
@@ -57,10 +59,11 @@ pub fn outcome<T>(result: &Result<T, Failure>) -> String {
 }
 
 impl Session {
-    pub fn new(link: Link, shared: Arc<Shared>, orders: Receiver<Order>) -> Self {
+    pub fn new(link: Link, shared: Arc<Shared>, invalidate: Key, orders: Receiver<Order>) -> Self {
         Self {
             link,
             shared,
+            invalidate,
             orders,
             stat_sn: 0,
             exp_cmd_sn: 0,
@@ -343,7 +346,7 @@ impl Session {
         actions: &[Action],
         own: Option<Remote>,
     ) -> Result<(), Failure> {
-        let mut key = self.shared.lock().invalidate;
+        let mut key = self.invalidate;
         for action in actions {
             match action {
                 Action::Flood(what, code, count) => self.flood(*what, *code, *count)?,
