@@ -22,7 +22,7 @@ from harness.env import Env
 from hostile.simulator import Simulator
 from lab.guest import kernlog
 from lab.guest.initiator import Session
-from lab.guest.system import SLOWNESS, wait_for
+from lab.guest.system import SLOWNESS, output, wait_for
 
 # Of all that is made by chance.
 SEED = int(os.environ.get("ISER_SEED", "1"))
@@ -152,6 +152,14 @@ class Scene:
         """Wait until the session is there again, on a new connection."""
         self.sim.wait("login", mark, timeout)
         wait_for("the session's return", lambda: self.session.state == "LOGGED_IN", timeout)
+
+    def violations(self) -> int:
+        """How many the driver has counted in this session, as an administrator sees it."""
+        text = output("iscsiadm", "-m", "session", "-r", str(self.session.sid), "-s")
+        match = re.search(r"protocol_violations:\s*(\d+)", text)
+        if not match:
+            raise Failure(f"iscsiadm does not show the counter:\n{text}")
+        return int(match[1])
 
     def refused(self, mark: int) -> None:
         """Wait for what comes of a PDU that is wrong: our driver gives up the connection.

@@ -2,8 +2,10 @@
 
 //! PDUs made by chance: some sound, some wrong in a place or two, some all noise.
 //!
-//! Most mistakes end a connection, and a new one takes a second. So in three bursts of four
-//! nearly all PDUs are tame: noise wherever an initiator has no reason to object.
+//! Most mistakes end a connection, and a new one takes a second. So in one burst of two
+//! nearly all PDUs are tame: noise wherever an initiator has no reason to object. In the
+//! others about every second one is wrong, and the initiator looks at those that come before
+//! its connection has ended.
 
 use crate::pdu::{opcode, Reply, BHS_LEN, HEADERS_LEN, RESERVED_TAG};
 use fastrand::Rng;
@@ -40,6 +42,13 @@ const MOST_DATA: usize = 600;
 /// In a tame burst one PDU of so many is not.
 const TAME: u32 = 300;
 
+/// Of so many PDUs three invalidate a key: nearly always a dead one, by which the device ends
+/// the connection at once, and the driver sees nothing of what follows.
+const INVALIDATIONS: u8 = 128;
+
+/// One in so many of the Asyncs that would be: iscsid has room for 32 messages.
+const ASYNCS: u32 = 4;
+
 /// A source of PDUs.
 pub struct Chance {
     rng: Rng,
@@ -50,7 +59,7 @@ impl Chance {
     /// The same seed and position always make the same PDUs.
     pub fn new(seed: u64, position: u64) -> Self {
         let mut rng = Rng::with_seed(seed ^ position.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let tame = rng.u32(..4) != 0;
+        let tame = rng.bool();
         Self { rng, tame }
     }
 
@@ -103,7 +112,10 @@ impl Chance {
     }
 
     fn sound(&mut self, context: &Context) -> Reply {
-        let code = OPCODES[self.rng.usize(..OPCODES.len())];
+        let code = match OPCODES[self.rng.usize(..OPCODES.len())] {
+            opcode::ASYNC_MESSAGE if !self.one_in(ASYNCS) => opcode::NOP_IN,
+            code => code,
+        };
         let itt = match code {
             opcode::ASYNC_MESSAGE | opcode::REJECT => RESERVED_TAG,
             opcode::NOP_IN if !self.one_in(4) => RESERVED_TAG,
@@ -179,7 +191,7 @@ impl Chance {
             // A target may tell an initiator to stay away for 18 hours. Not here.
             reply.bhs[38..42].fill(0);
         }
-        let invalidate = match self.rng.u8(..32) {
+        let invalidate = match self.rng.u8(..INVALIDATIONS) {
             0 => Some(self.rng.u32(..)),
             1..=2 => context.key,
             _ => None,
@@ -245,7 +257,7 @@ mod tests {
                 seen.insert(code & 0x3f);
             }
         }
-        assert!(short > 50 && invalidated > 1000);
+        assert!(short > 50 && invalidated > 300);
         assert_eq!(seen.len(), 64);
     }
 }

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import hostile  # noqa: E402,F401 - finds what follows
+import chance  # noqa: E402
 import pdus  # noqa: E402
 from hostile import rows, simulator  # noqa: E402
 from harness.case import Failure  # noqa: E402
@@ -76,6 +77,29 @@ class TablesTest(unittest.TestCase):
         self.assertEqual({first >> 4 for first in sent}, set(range(16)))
         self.assertEqual({first & 0xf for first in sent if first >> 4 == 1},
                          {flags for flags in range(16) if flags & 0xc})
+
+
+class ChanceTest(unittest.TestCase):
+    """Chance has to bring enough that is wrong."""
+
+    def judged(self, counted: int, bursts: int, kinds: int) -> bool:
+        """Whether so much is enough."""
+        env = SimpleNamespace(driver=SimpleNamespace(kind=RUST))
+        stage = SimpleNamespace(violations=lambda: counted)
+        messages = SimpleNamespace(kinds=dict.fromkeys(range(kinds), 1))
+        try:
+            chance.judge(env, stage, bursts, messages)  # type: ignore[arg-type]
+        except Failure:
+            return False
+        return True
+
+    def test_floors(self) -> None:
+        """A violation in one of two bursts, and of many kinds; a short run need not have all."""
+        self.assertTrue(self.judged(400, 800, 8))
+        self.assertFalse(self.judged(399, 800, 8))
+        self.assertFalse(self.judged(400, 800, 7))
+        self.assertTrue(self.judged(40, 13, 2))
+        self.assertFalse(self.judged(40, 13, 1))
 
 
 class SettingsTest(unittest.TestCase):
