@@ -108,7 +108,8 @@ def connection(env: Env, how: tuple[str, str]) -> None:
 LOGINS = {
     "hangs_up_at_once": ("login* hangup", LOST),
     "hangs_up_after_the_first_answer": ("login#1 hangup=after", LOST),
-    "hangs_up_before_the_last_answer": ("login#2 hangup", LOST),
+    "hangs_up_after_the_last_answer": ("login* hangup=last", LOST),
+    "hangs_up_before_the_last_answer": ("login#1 endless; login#2 hangup", LOST),
     "never_answers": ("login* ignore", SILENT),
     "never_ends": ("login* endless", SILENT),
     "1_mebibyte_of_text": ("login#1 long=1048576", SILENT),

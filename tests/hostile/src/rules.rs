@@ -49,6 +49,8 @@ pub enum When {
     Response,
     /// After the response.
     After,
+    /// After the Login Response that ends the login.
+    Last,
 }
 
 /// Which task tag an answer carries.
@@ -240,6 +242,7 @@ impl Action {
                     ("data", When::Data),
                     ("response", When::Response),
                     ("after", When::After),
+                    ("last", When::Last),
                 ],
             )?),
             "hold" => Self::Hold,
@@ -395,6 +398,7 @@ mod tests {
             ("private=0", Action::Private(Vec::new())),
             ("hangup", Action::Hangup(When::Before)),
             ("hangup=after", Action::Hangup(When::After)),
+            ("hangup=last", Action::Hangup(When::Last)),
             ("itt=freed", Action::Itt(Tag::Freed)),
             ("again=500", Action::Again(500)),
             ("stat=-3", Action::StatSn(-3)),

@@ -174,7 +174,10 @@ impl Session {
             }
             _ => self.command(request, &actions)?,
         }
-        if actions.contains(&Action::Hangup(When::After)) {
+        let last = point == Point::Login && self.full_feature;
+        if actions.contains(&Action::Hangup(When::After))
+            || last && actions.contains(&Action::Hangup(When::Last))
+        {
             self.link.flush()?;
             return Err(Failure::Gone);
         }
