@@ -6,16 +6,17 @@ What LIO received is counted by kprobes on its functions, so that data which
 took another way than it should have is seen although it arrived.
 """
 
+import concurrent.futures
 import sys
 from dataclasses import dataclass
 
-from harness import program, sgio
-from harness.case import BOTH, LIO, TGT, Skip, case, equal
+from harness import program, sgio, slow
+from harness.case import BOTH, LIO, TGT, Skip, case, check, equal
 from harness.data import SECTOR, Memory, Pattern, Window, compare
 from harness.env import Env
 from harness.probe import Probes
 from lab.guest.initiator import Session
-from lab.guest.system import read, run
+from lab.guest.system import read, run, wait_for
 
 DATA_OUT = "iscsit_check_dataout_hdr"
 RDMA_READ = "isert_get_dataout"
@@ -69,6 +70,7 @@ WAYS = {
 }
 TGT_UNSOLICITED = ("tgt mishandles unsolicited Data-Out, as its own source says (iser_data_out_rx in "
                    "usr/iscsi/iser.c): the data comes back wrong with the C driver too")
+WRITES = 8               # more than the driver has room for Data-Outs at once
 PATTERN = Pattern(seed=11, largest=1 << 20)
 
 
@@ -116,6 +118,31 @@ def write(env: Env, ways: Ways) -> None:
             done = write_and_read(device, size, 1000 + 2048 * index, probes)
             equal(f"what the target did for {size} bytes (segment {segment})", done,
                   ways.expected(size, segment))
+
+
+@case(LIO, limit=90)
+def unsolicited_writes_at_once(env: Env) -> None:
+    """Writes whose data go unasked do not wait for each other, however long their commands take."""
+    ways, size = WAYS["immediate-unsolicited"], 65536
+    with slow.device() as backing:
+        env.lio(luns=[backing.lun()], parameters=ways.target())
+        try:
+            with env.session(ways.initiator()) as session, sgio.Device(session.disks()[0]) as device, \
+                    Probes(f"iscsi_target_mod:{DATA_OUT}") as probes, \
+                    concurrent.futures.ThreadPoolExecutor(WRITES) as pool:
+                segment = attributes(session)[1]
+                device.settle()
+                backing.suspend()
+                try:
+                    jobs = [pool.submit(device.write, sgio.write10(128 * n, size // SECTOR),
+                                        PATTERN.content(128 * n, size)) for n in range(WRITES)]
+                    wait_for("the data of all writes", lambda: probes.counts()[DATA_OUT]
+                             == WRITES * ways.expected(size, segment)[DATA_OUT], 10)
+                finally:
+                    backing.resume()
+                check(all(job.result().good for job in jobs), "a write has failed")
+        finally:
+            env.drop_target()
 
 
 @case(LIO)
