@@ -67,6 +67,12 @@ def fits_peers(patterns: Sequence[str]) -> bool:
     return bool(patterns) and bool(chosen(job, EXTENDED))
 
 
+def unfit(patterns: Sequence[str]) -> list[str]:
+    """The patterns that no test fits: mistaken, since with them nothing would run and nothing fail."""
+    return [pattern for pattern in patterns
+            if not chosen(Job("rust", "", (pattern,))) and not fits_peers([pattern])]
+
+
 def chosen(job: Job, variable: str = "TEST_PROGS") -> list[str]:
     """The programs that have a test which fits; they are asked, on this machine."""
     found = []

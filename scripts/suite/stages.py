@@ -376,6 +376,8 @@ def main(argv: list[str]) -> int:
     """Run the suite; a run that is interrupted ends what it has started."""
     top = parser()
     args = top.parse_args(argv)
+    if mistaken := guest.unfit(args.only):
+        top.error(f"no test fits --only {' --only '.join(mistaken)}; tests/selftests/PROGRAM --list prints their names")
     if args.rdma == "siw":
         if args.target == "tgt":
             top.error("tgt does not work over siw in one machine, see Documentation/testing.md")

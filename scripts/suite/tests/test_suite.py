@@ -41,6 +41,13 @@ ONE_OK = "KTAP version 1\n1..2\n  KTAP version 1\n  # Subtest: a\n  1..1\n  ok 1
 IN_B = ONE_OK + "  KTAP version 1\n  # Subtest: b\n  1..2\n  ok 1 y\n"
 
 
+class PatternTest(unittest.TestCase):
+    """Patterns of --only."""
+
+    def test_fitting_nothing(self) -> None:
+        self.assertEqual(guest.unfit(["keys/", "recovery[slab]", "peers/", "chap/*nobody*"]), ["chap/*nobody*"])
+
+
 class CargoTest(unittest.TestCase):
     """cargo test."""
 
