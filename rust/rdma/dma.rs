@@ -4,7 +4,7 @@
 
 use crate::{bindings, ScatterlistOwner};
 use bindings::dma_data_direction;
-use core::ptr::NonNull;
+use core::{num::NonZeroUsize, ptr::NonNull};
 use kernel::prelude::*;
 
 /// Which way data goes, seen from memory.
@@ -103,11 +103,15 @@ impl Drop for Buffer {
 pub(crate) struct Pool {
     buffers: KVec<Buffer>,
     stride: usize,
-    per_buffer: usize,
+    per_buffer: NonZeroUsize,
 }
 
 impl Pool {
     /// Makes `count` parts of `size` bytes. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for parts of no size, or of one that no memory has; `ENOMEM`.
     ///
     /// # Safety
     ///
@@ -118,14 +122,20 @@ impl Pool {
         size: usize,
         dir: Direction,
     ) -> Result<Self> {
-        let stride = size.next_multiple_of(size_of::<Line>());
-        let per_buffer = (kernel::page::PAGE_SIZE / stride).max(1);
-        let mut buffers = KVec::with_capacity(count.div_ceil(per_buffer), GFP_KERNEL)?;
+        let stride = size.checked_next_multiple_of(size_of::<Line>());
+        // Nothing has no parts.
+        let stride = stride.filter(|_| size > 0).ok_or(EINVAL)?;
+        let per_buffer = kernel::page::PAGE_SIZE
+            .checked_div(stride)
+            .and_then(NonZeroUsize::new)
+            .unwrap_or(NonZeroUsize::MIN);
+        let mut buffers = KVec::with_capacity(count.div_ceil(per_buffer.get()), GFP_KERNEL)?;
         let mut left = count;
         while left > 0 {
-            let parts = left.min(per_buffer);
+            let parts = left.min(per_buffer.get());
+            let len = parts.checked_mul(stride).ok_or(EINVAL)?;
             // SAFETY: Passed on to our caller.
-            let buffer = unsafe { Buffer::new(dev, parts * stride, dir) }?;
+            let buffer = unsafe { Buffer::new(dev, len, dir) }?;
             buffers.push(buffer, GFP_KERNEL)?;
             left -= parts;
         }

@@ -70,6 +70,11 @@ mod tests {
                 }
             }
         }
+        for size in [0, usize::MAX, usize::MAX - 63] {
+            // SAFETY: As above.
+            let pool = unsafe { Pool::new(dev, 1, size, BOTH[0]) };
+            assert!(pool.is_err());
+        }
         Ok(())
     }
 
