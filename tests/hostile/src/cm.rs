@@ -73,11 +73,7 @@ impl Listener {
                 rdma_cm_event_type::RDMA_CM_EVENT_DISCONNECTED
                 | rdma_cm_event_type::RDMA_CM_EVENT_CONNECT_ERROR
                 | rdma_cm_event_type::RDMA_CM_EVENT_UNREACHABLE
-                | rdma_cm_event_type::RDMA_CM_EVENT_REJECTED => {
-                    // Flushes the queue pair, by which the connection's thread learns of it.
-                    rdma_disconnect(id);
-                    Event::Gone(id as usize)
-                }
+                | rdma_cm_event_type::RDMA_CM_EVENT_REJECTED => Event::Gone(id as usize),
                 _ => Event::Other,
             };
             rdma_ack_cm_event(event);

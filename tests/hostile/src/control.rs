@@ -122,6 +122,15 @@ impl Shared {
         receiver
     }
 
+    /// The peer has ended a connection: flushes its queue pair, by which its thread learns of it.
+    ///
+    /// A thread that has learnt already removes the connection first, and then destroys the queue pair.
+    pub fn gone(&self, number: usize) {
+        if let Some((hangup, _)) = self.lock().links.get(&number) {
+            hangup.now();
+        }
+    }
+
     /// A connection is over.
     pub fn remove(&self, number: usize) {
         self.lock().links.remove(&number);

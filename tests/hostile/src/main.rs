@@ -57,7 +57,8 @@ fn serve(address: SocketAddrV4) -> Result<(), String> {
                     say(format_args!("cannot accept: {why}"));
                 }
             }
-            Event::Established(_) | Event::Gone(_) | Event::Other => {}
+            Event::Gone(number) => shared.gone(number),
+            Event::Established(_) | Event::Other => {}
         }
     }
 }
