@@ -6,10 +6,12 @@ from __future__ import annotations
 import sys
 import unittest
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from harness import resend  # noqa: E402
+from lab.report import LabError  # noqa: E402
 
 TRACE = """\
 # tracer: nop
@@ -43,6 +45,23 @@ class ResendTest(unittest.TestCase):
         row = ["[  113.060000]  connection5:0: detected conn error (1011)"]
         self.assertFalse(resend.explained(self.events[1:], row), "nothing was sent again")
         self.assertFalse(resend.explained(self.events[:1], row), "nothing was refused")
+
+
+class ProbesTest(unittest.TestCase):
+    """What is recorded where a function was inlined."""
+
+    def test_inlined(self) -> None:
+        made: list[str] = []
+
+        def define(text: str) -> None:
+            if "req_retry" in text:
+                raise LabError("no such function")
+            made.append(text)
+        with mock.patch.object(resend, "define", define):
+            resend.define_one("p:g/e", resend.SENDS_AGAIN)
+            with self.assertRaises(LabError):
+                resend.define_one("p:g/e", ("req_retry",))
+        self.assertEqual(made, ["p:g/e rdma_rxe:retransmit_timer"])
 
 
 if __name__ == "__main__":
