@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 
 from hostile import oldkeys
-from hostile.rows import GOOD, LOST, PATTERN, judge_log, pause, scene
+from hostile.rows import GOOD, LOST, PATTERN, ended, judge_log, many_losses, pause, scene
 from harness import kernlog as judge
 from harness import program, sgio
 from harness.case import case, check, equal
@@ -75,7 +75,10 @@ def proof(env: Env, device: sgio.Device, use: Callable[[int, bool], str], back: 
           f"{changed} buffers changed; {lost} more answers were lost", flush=True)
     equal("keys refused", words.count("refused"), COMMANDS)
     equal("buffers that changed", changed, 0)
-    judge_log(env, kernlog.since(before), LOST, COMMANDS + lost)
+    rows = kernlog.since(before)
+    connections = ended(rows)
+    check(connections >= COMMANDS + lost, f"{connections} connections have ended")
+    judge_log(env, rows, LOST, connections)
 
 
 def with_simulator(env: Env, mode: str) -> None:
@@ -88,7 +91,8 @@ def with_simulator(env: Env, mode: str) -> None:
             told = stage.sim.mark()
             stage.sim.order("probe")
             return stage.sim.wait("probe", told, 40).split()[1]
-        proof(env, stage.device, use, lambda: stage.recovered(told))
+        with many_losses():
+            proof(env, stage.device, use, lambda: stage.recovered(told))
 
 
 @case(limit=400)
@@ -126,7 +130,8 @@ def dead_with_tgt(env: Env) -> None:
         def back() -> None:
             wait_for("the loss of the connection", lambda: judge.connection_errors(kernlog.since(used)), 30)
             wait_for("the session's return", lambda: session.state == "LOGGED_IN", 60)
-        proof(env, device, use, back)
+        with many_losses():
+            proof(env, device, use, back)
 
 
 @case(limit=200)

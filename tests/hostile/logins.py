@@ -7,7 +7,7 @@ import sys
 import time
 
 from hostile import orphans
-from hostile.rows import LOST, REFUSED, SEED, SILENT, good_login, judge_log, ours, scene, simulator, violation
+from hostile.rows import LOST, REFUSED, SEED, SILENT, good_login, judge_log, many_losses, ours, scene, simulator, violation
 from harness import leftover, program
 from harness.case import case, check, equal
 from harness.env import Env
@@ -38,7 +38,7 @@ def private_data_of_any_length(env: Env) -> None:
     """Private data of each length from 0 to 196, any flags and content: the session comes back each time."""
     print(f"# seed {SEED}", flush=True)
     chance = random.Random(SEED)
-    with scene(env) as stage:
+    with scene(env) as stage, many_losses():
         for length in range(MOST_PRIVATE_DATA + 1):
             data = chance.randbytes(length)
             # What is too short to be iSER's is not taken for it, where the transport does not fill it up.

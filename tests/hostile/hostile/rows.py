@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness import kernlog as judge
 from harness import sgio
@@ -22,7 +23,7 @@ from harness.env import Env
 from hostile.simulator import Simulator
 from lab.guest import kernlog
 from lab.guest.initiator import Session
-from lab.guest.system import SLOWNESS, output, wait_for
+from lab.guest.system import SLOWNESS, output, read, wait_for, write
 
 # Of all that is made by chance.
 SEED = int(os.environ.get("ISER_SEED", "1"))
@@ -39,6 +40,7 @@ MOST = {"rust": 512, "c": 128}
 PATTERN = Pattern(largest=1 << 20)
 OURS = re.compile(r"\bib_iser_rs: (.*)")
 GOOD = "own 4:80000000"
+HUNG, HUNG_SECONDS = Path("/proc/sys/kernel/hung_task_timeout_secs"), 120
 
 
 def violation(name: str) -> str:
@@ -68,6 +70,21 @@ class Row:
     good: bool | None = None   # whether the command must succeed, must fail, or either
     refuses: str = ""          # what of the target's doings the initiator's device must refuse
     settle: float = SETTLE_SECONDS    # how long memory is watched after the command
+
+
+@contextmanager
+def many_losses() -> Iterator[None]:
+    """In the block one connection is lost after the other.
+
+    After each login iscsid has a process look at the disks again, and these wait for each other, while
+    the next connection is lost: so a task hangs for the kernel only when it has waited for longer.
+    """
+    before = read(HUNG)
+    write(HUNG, round(HUNG_SECONDS * SLOWNESS))
+    try:
+        yield
+    finally:
+        write(HUNG, before)
 
 
 def ours(rows: list[str]) -> list[str]:
@@ -278,4 +295,4 @@ def judge_log(env: Env, rows: list[str], pattern: str, times: int = 1) -> None:
 
 
 __all__ = ["GOOD", "LIVES", "LOST", "RECOVERS", "REFUSED", "Row", "SEED", "SILENT", "Scene", "attempt", "ended", "good_login",
-           "judge_log", "judge_refusal", "ours", "pause", "run", "scene", "simulator", "violation"]
+           "judge_log", "judge_refusal", "many_losses", "ours", "pause", "run", "scene", "simulator", "violation"]
