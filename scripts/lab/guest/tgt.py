@@ -45,6 +45,7 @@ class Target:
     initiators: Sequence[str] = ()
     chap: Chap | None = None
     devices: Sequence[str] = ()          # LUNs after those in files; written through
+    threads: int = 16                    # of each LUN, for its I/O; 16 are tgt's default
     environment: Mapping[str, str] = field(default_factory=dict)    # of tgtd, beside what there is
 
     def up(self) -> None:
@@ -58,9 +59,10 @@ class Target:
             resource.setrlimit(resource.RLIMIT_MEMLOCK, infinite)
             # The sooner it looks at completions, the rarer the race above.
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        command = ["tgtd", "-f", "--nr_iothreads", str(self.threads), "--iser", f"pool_sz_mb={POOL_MIB}"]
         with open("/run/iser/tgtd.log", "ab") as log:
             self._process = subprocess.Popen(
-                ["tgtd", "-f", "--iser", f"pool_sz_mb={POOL_MIB}"], stdout=log, stderr=log,
+                command, stdout=log, stderr=log,
                 stdin=subprocess.DEVNULL, env={**os.environ, **self.environment}, preexec_fn=privileged)
         wait_for("tgtd", lambda: _admin("show", "sys", check=False).returncode == 0, 10)
         _admin("new", "target", "--tid", "1", "-T", self.iqn)
