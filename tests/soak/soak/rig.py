@@ -62,7 +62,7 @@ def patient() -> None:
 def settings() -> dict[str, object]:
     """What the session is made with."""
     return {"node.conn[0].timeo.noop_out_interval": 3,
-            "node.conn[0].timeo.noop_out_timeout": 4 if SLOWNESS == 1 else 15,
+            "node.conn[0].timeo.noop_out_timeout": scaled(5),
             "node.conn[0].timeo.login_timeout": scaled(15),
             "node.session.err_timeo.abort_timeout": scaled(20),
             "node.session.err_timeo.lu_reset_timeout": scaled(20),
