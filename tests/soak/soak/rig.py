@@ -18,7 +18,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from harness import kernlog as judge
-from harness import leftover, slow
+from harness import leftover, slow, stuck
 from harness.case import Failure, check
 from harness.env import PORT, RETAIN_SECONDS, Env, opens
 from harness.outage import REPLACEMENT
@@ -186,7 +186,21 @@ class Rig:
             self.check_load()
             return all(disk.completed(path) > ios for path, ios in before.items())
         wait_for("requests of each load", on, ON_SECONDS, pause=0.1)
-        return time.monotonic() - began
+        took = time.monotonic() - began
+        self._nobody_waits()
+        return took
+
+    def _nobody_waits(self) -> None:
+        """A load that goes on does not show a worker of the driver that never will."""
+        found: list[str] = []
+
+        def free() -> bool:
+            found[:] = stuck.tasks(self.env.driver.module)
+            return not found
+        try:
+            wait_for("nobody to wait in the driver", free, ON_SECONDS, pause=0.2)
+        except LabError as exc:
+            raise Failure("\n".join([str(exc), *found])) from None
 
     def _mend(self, seconds: float) -> None:
         """What of others has broken beside what was to break: tgt, and rxe's queue pair 1."""

@@ -113,11 +113,16 @@ def injectable(driver: str) -> bool:
     return driver == "rust" and (DEBUGFS / "failslab/require-start").exists()
 
 
-@fault(possible=injectable, allocation=(1, 60))
+# A recovery with 16 tasks takes 138 of slab caches and 24 of pages (Documentation/testing.md).
+SLAB, PAGES = 138, 24
+
+
+@fault(possible=injectable, allocation=(1, SLAB + PAGES))
 def no_memory(rig: Rig, allocation: int) -> None:
-    """The connection is lost, and one allocation of the recovery fails."""
-    with Injector("failslab", rig.env.driver.module, UNTOLD) as faults:
-        faults.arm(allocation)
+    """The connection is lost, and one allocation of the recovery fails, of a slab cache or of pages."""
+    kind, number = ("failslab", allocation) if allocation <= SLAB else ("fail_page_alloc", allocation - SLAB)
+    with Injector(kind, rig.env.driver.module, UNTOLD) as faults:
+        faults.arm(number)
         try:
             hang_up(rig.target)
             # It may take a login that fails first; the rig waits for the rest.
