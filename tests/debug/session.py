@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -25,6 +26,8 @@ from lab.report import LabError, Reporter
 CYCLES = int(os.environ.get("ISER_CYCLES", "10"))
 # Of a report at most so many lines; all are in the kernel log.
 SHOWN_LINES = 120
+# Below the time that iscsid gives an abort, 15 s.
+TGT_STOPS_SECONDS = 10
 # Recovery is to be tried, and to give up soon.
 SETTINGS: dict[str, object] = {"node.session.timeo.replacement_timeout": 20,
                                "node.session.initial_login_retry_max": 2,
@@ -101,14 +104,16 @@ class Bench:
 
     def abort(self) -> None:
         """Have a command time out: it is aborted, and the session lives on."""
-        if self.kind != "lio":
-            return
         session, path = self.login()
         name = os.path.basename(path)
         timeout = Path(f"/sys/block/{name}/device/timeout")
         timeout.write_text("1\n", encoding="ascii")
-        # Commands that are late because there are too many of them.
+        # LIO has them late because there are too many of them; tgt, which would take none back meanwhile, is stopped.
         with load(path, bs="512k", iodepth=64):
+            if self.kind == "tgt":
+                run("pkill", "-STOP", "-x", "tgtd")
+                time.sleep(TGT_STOPS_SECONDS)
+                run("pkill", "-CONT", "-x", "tgtd")
             time.sleep(20)
         timeout.write_text("30\n", encoding="ascii")
         wait_for("I/O after aborts", lambda: alive(path), 120)
@@ -193,15 +198,19 @@ def alive(path: str) -> bool:
 
 
 class load:  # noqa: N801 - a context manager that reads as a word
-    """fio in the background, of which only its end matters."""
+    """fio in the background: writes, reads back and compares, over and over.
+
+    It may end by an error, where its disk goes; other bytes than it wrote are a failure in any case.
+    """
 
     def __init__(self, path: str, bs: str = "16k", iodepth: int = 16) -> None:
-        self.argv = ["fio", "--name=load", f"--filename={path}", "--ioengine=libaio",
-                     "--direct=1", "--rw=randrw", f"--bs={bs}", f"--iodepth={iodepth}",
-                     "--size=64m", "--time_based", "--runtime=600", "--output=/dev/null"]
+        self.argv = ["fio", "--name=load", f"--filename={path}", "--allow_file_create=0", "--ioengine=libaio",
+                     "--direct=1", "--rw=randwrite", f"--bs={bs}", f"--iodepth={iodepth}", "--size=4m",
+                     "--verify=crc32c", "--verify_fatal=1", "--loops=1000000", "--output=/dev/null"]
 
     def __enter__(self) -> subprocess.Popen[bytes]:
-        self.job = subprocess.Popen(self.argv, stderr=subprocess.DEVNULL)
+        self.said = tempfile.TemporaryFile()
+        self.job = subprocess.Popen(self.argv, stderr=self.said)
         time.sleep(3)
         return self.job
 
@@ -212,6 +221,10 @@ class load:  # noqa: N801 - a context manager that reads as a word
         except subprocess.TimeoutExpired:
             self.job.kill()
             self.job.wait(120)
+        with self.said:
+            self.said.seek(0)
+            wrong = [row for row in self.said.read().decode(errors="replace").splitlines() if "verify" in row]
+        assert not wrong, f"the load has read other bytes than it wrote: {wrong[0]}"
 
 
 def main(kind: str) -> int:
