@@ -23,6 +23,7 @@
 #:   fuzz             libFuzzer on the pure code, SECONDS=60; ARGS=--help
 #:   miri             tests of the pure code under Miri, which is part of nightly Rust
 #:   hostile          a target that breaks the rules in about 290 ways; ARGS=--help
+#:   peers            the selftests in two machines, of which one dies or hangs; ARGS=--help
 #:   soak             random faults under verified load, MINUTES=10; ARGS=--help
 #:   lint             formats, clippy, checkpatch, shellcheck, licence headers, Python
 #:   rustfmt          format the Rust code
@@ -44,7 +45,7 @@
 #:   DESTDIR=DIR      install below that directory
 #:   INSTALL_MOD_PATH=DIR, INSTALL_MOD_DIR=DIR, INSTALL_MOD_STRIP=1   as in the kernel
 #:   ISER_CACHE=DIR   what is made once, by default ~/.cache/ib_iser_rs
-#:   ARGS=            passed to the program behind check, bench, demo, hostile, shell, soak, toolchain
+#:   ARGS=            passed to the program behind check, bench, demo, hostile, peers, shell, soak, toolchain
 
 # In the toolchain root the kernel is the one that root was made for.
 KDIR ?= /lib/modules/$(or $(ISER_RELEASE),$(shell uname -r))/build
@@ -111,7 +112,7 @@ rustfmtcheck:
 lint:
 	+@scripts/lint $(ARGS)
 
-.PHONY: check check-all bench toolchain demo shell check-debug kunit hostile fuzz miri soak
+.PHONY: check check-all bench toolchain demo shell check-debug kunit hostile peers fuzz miri soak
 bench:
 	+@tests/bench/run $(ARGS)
 check:
@@ -124,7 +125,7 @@ soak:
 	+@scripts/iser-lab soak $(if $(MINUTES),--minutes '$(MINUTES)') $(ARGS)
 miri:
 	+@scripts/check --stage miri $(ARGS)
-toolchain demo shell check-debug kunit hostile:
+toolchain demo shell check-debug kunit hostile peers:
 	+@scripts/iser-lab $@ $(ARGS)
 
 .PHONY: help
