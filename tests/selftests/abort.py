@@ -5,14 +5,17 @@
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
-from harness import program, sgio, slow, tasks
-from harness.case import LIO, TGT, case, check, equal
+from harness import kernlog as judge
+from harness import outage, program, sgio, slow, tasks
+from harness.case import BOTH, LIO, TGT, case, check, equal
 from harness.data import SECTOR, Memory, Pattern, Window, compare
 from harness.env import Env
 from harness.faults import stopped_tgtd
-from lab.guest import disk
-from lab.guest.system import wait_for, write
+from lab.guest import disk, kernlog
+from lab.guest.system import SLOWNESS, read, wait_for, write
 
 PATTERN = Pattern(seed=23, largest=1 << 20)
 SIZE = 64 * 1024
@@ -81,6 +84,7 @@ def aborts_several(env: Env) -> None:
         try:
             with env.session(PATIENT) as session, sgio.Device(session.disks()[0]) as device:
                 device.settle()
+                before = tasks.count(session)
                 windows = [Window(Memory(SIZE + 8192), 0, SIZE) for _ in range(6)]
                 ended: list[bool] = []
 
@@ -95,6 +99,9 @@ def aborts_several(env: Env) -> None:
                     for thread in threads:
                         thread.join()
                 equal("commands that ended, and how", ended, [False] * len(windows))
+                # The SCSI layer aborts one after the other; those that have ended meanwhile need none.
+                managed = tasks.count(session) - before
+                check(1 <= managed.sent == managed.answered <= len(windows), f"task management: {managed}")
                 device.settle()
                 works(device, 1)
         finally:
@@ -111,11 +118,13 @@ def session_is_replaced(env: Env) -> None:
     """
     with env.session(HASTY, may_drop=True) as session, sgio.Device(session.disks()[0]) as device:
         device.settle()
+        mark = kernlog.mark("stopped")
         window = Window(Memory(SIZE + 8192), 0, SIZE)
         with stopped_tgtd(COMMAND_SECONDS + 9):
             device.execute(sgio.read10(0, SIZE // SECTOR), sgio.FROM_DEVICE, window.address, SIZE,
                            timeout=COMMAND_SECONDS)
         wait_for("the session's return", lambda: session.state == "LOGGED_IN", 60)
+        check(judge.connection_errors(kernlog.since(mark)), "the connection was not given up")
         device.settle()
         works(device, 1)
 
@@ -129,36 +138,47 @@ def response_arrives_with_the_abort(env: Env) -> None:
         works(device, 0)
         for turn in range(2):
             window = Window(Memory(SIZE + 8192), 0, SIZE)
+            before = tasks.count(session)
             with stopped_tgtd(COMMAND_SECONDS + 2):
                 device.execute(sgio.read10(0, SIZE // SECTOR), sgio.FROM_DEVICE, window.address,
                                SIZE, timeout=COMMAND_SECONDS)
             left = bytes(window.view)
+            check((tasks.count(session) - before).sent, "the command was not aborted")
             time.sleep(1)
             compare("memory of the command, later", window.view, left)
             device.settle()
             works(device, turn)
 
 
-@case(LIO, limit=150)
-def load_goes_on_after_aborts(env: Env) -> None:
-    """Under load with checksums a pause longer than the time limit leads to no error."""
+@contextmanager
+def stopping(env: Env) -> Iterator[Callable[[float], AbstractContextManager[None]]]:
+    """What stops the disk of the target, which is up, for so many seconds: dm below LIO's, or tgt as a whole."""
+    if env.kind == "tgt":
+        env.tgt()
+        yield stopped_tgtd
+        return
     with slow.device() as backing:
         env.lio(luns=[backing.lun()])
         try:
-            with env.session(PATIENT) as session:
-                path = session.disks()[0]
-                write(disk.scsi(path) / "timeout", 2)
-                timer = threading.Timer(3, backing.suspend)
-                resume = threading.Timer(7, backing.resume)
-                timer.start()
-                resume.start()
-                try:
-                    disk.fio_verify(path, bs="16k", size="24m", iodepth=8, time_based=1, runtime=10)
-                finally:
-                    timer.join()
-                    resume.join()
+            yield backing.stopped
         finally:
             env.drop_target()
+
+
+@case(BOTH, limit=150)
+def load_goes_on_after_aborts(env: Env) -> None:
+    """Under load with checksums a pause longer than the time limit leads to aborts, and to no error."""
+    with stopping(env) as stopped, env.session(PATIENT) as session:
+        path = session.disks()[0]
+        before, done = tasks.count(session), disk.completed(path)
+        write(disk.scsi(path) / "timeout", 2)
+        with outage.load(path, 10 * SLOWNESS, limit=150 * SLOWNESS, iodepth=8):
+            wait_for("the load", lambda: disk.completed(path) > done + 64, 30)
+            with stopped(4):
+                pass
+        late, sent = int(read(disk.scsi(path) / "iotmo_cnt"), 16), (tasks.count(session) - before).sent
+        print(f"# {late} commands were late, {sent} task management requests", flush=True)
+        check(late and sent, f"{late} commands were late, {sent} aborted")
 
 
 if __name__ == "__main__":
