@@ -65,7 +65,7 @@ HOSTILE_BRIEF = (
     "data/order[once_more_after_the_response]", "data/outside[read_behind]", "data/hangs_up[read_data]",
     "unasked/flood[1000_nops]", "unasked/window[goes_back]", "unasked/storm[async_drop]",
     "logins/private_data[3_of_ff]", "logins/login[text_without_an_end]", "logins/logout[twice]",
-    "logins/discovery[garbage]", "keys/dead_by_the_target")
+    "logins/discovery[garbage]", "keys/dead_by_the_initiator")
 SIMULATOR = "tests/hostile/Cargo.toml"
 MSRV = (1, 85)
 WARNING = re.compile(r"\bwarning\b", re.IGNORECASE)

@@ -61,11 +61,13 @@ def outside(env: Env, row: Row) -> None:
     run(env, row)
 
 
+# What goes with its command, or has no data, has no moment in the midst of them.
+MOMENTS = {"read": ("before", "data", "response", "after"), "large": ("before", "data", "response", "after"),
+           "write": ("before", "after"), "command": ("before", "after")}
 HANGUP = {
-    f"{io}_{when}": Row(f"{'read' if io == 'read' else 'write'} hangup{'=' if when != 'before' else ''}"
-                        f"{when if when != 'before' else ''}", LOST, io=io)
-    for io in ("read", "large") for when in ("before", "data", "response", "after")
-} | {"without_data_before": Row("command hangup", LOST, io="command")}
+    f"{io}_{when}": Row(f"{'write' if io == 'large' else io} hangup{'' if when == 'before' else f'={when}'}",
+                        LOST, io=io)
+    for io, moments in MOMENTS.items() for when in moments}
 
 
 @case(limit=120, each=HANGUP)

@@ -14,8 +14,9 @@ import random
 from harness.case import Failure
 
 SECTOR = 512
-GUARD = 64
-_GUARD_BYTES = bytes([0xA5]) * GUARD
+# Beside a window: a page before it, and behind it a page where there is one.
+GUARD, LEAST_GUARD = mmap.PAGESIZE, 64
+GUARD_BYTE = 0xA5
 
 
 class Pattern:
@@ -54,14 +55,14 @@ class Window:
         # One page is left for the guard before the window.
         start = mmap.PAGESIZE + offset
         end = start + length
-        if end + GUARD > len(memory):
+        if end + LEAST_GUARD > len(memory):
             raise ValueError(f"{length} bytes at offset {offset} do not fit into the memory")
         self.length = length
         self.view = memory.view[start:end]
         self.address = memory.address + start
         self._guards = (memory.view[start - GUARD:start], memory.view[end:end + GUARD])
         for guard in self._guards:
-            guard[:] = _GUARD_BYTES
+            guard[:] = bytes([GUARD_BYTE]) * len(guard)
 
     def fill(self, value: int) -> None:
         """Set every byte of the window."""
@@ -70,9 +71,11 @@ class Window:
     def check_guards(self, what: str) -> None:
         """Fail if a byte beside the window has changed."""
         for where, guard in zip(("before", "after"), self._guards):
-            if guard != _GUARD_BYTES:
-                raise Failure(f"{what}: bytes {where} the buffer were overwritten: "
-                              f"{bytes(guard).hex()}")
+            found = bytes(guard)
+            bad = [i for i in range(len(found)) if found[i] != GUARD_BYTE] if found.strip(bytes([GUARD_BYTE])) else []
+            if bad:
+                raise Failure(f"{what}: {len(bad)} bytes of the {len(found)} {where} the buffer were overwritten, first "
+                              f"the one at {bad[0]}: {found[bad[0]:bad[0] + 16].hex()}")
 
 
 def compare(what: str, got: memoryview | bytes, expected: bytes) -> None:
