@@ -13,7 +13,7 @@ from pathlib import Path
 from lab.guest import initiator
 from lab.guest.system import loaded, output, read
 
-RDMA_KINDS = ("cm_id", "qp", "pd", "mr", "ctx")
+RDMA_KINDS = ("cm_id", "qp", "cq", "pd", "mr", "ctx")
 _OWNER = re.compile(r"\bcomm \[?([^\]\s]+)\]?")
 
 
@@ -38,7 +38,7 @@ def rdma(module: str) -> list[str]:
     """RDMA objects that a module holds.
 
     A queue pair made by the connection manager is listed as the manager's own,
-    but never without its cm_id.
+    but never without its cm_id; a completion queue of the core's pool is the core's.
     """
     found = []
     for kind in RDMA_KINDS:
