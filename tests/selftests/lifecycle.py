@@ -19,15 +19,21 @@ from lab.guest.system import SLOWNESS, run, wait_for, write
 SESSIONS = 32
 COMMAND_SECONDS = 30
 LUNS = 500
+# Of a disk, what no load here writes to.
+KEPT = {"rw": "write", "bs": "64k", "offset": "24m", "size": "8m"}
 
 
 @case(BOTH, limit=150)
 def logout_under_load(env: Env) -> None:
-    """A logout does not wait for the load: I/O ends with an error, and the next session works."""
+    """A logout does not wait for the load: I/O ends with an error, and the next session works.
+
+    What was written elsewhere before is as it was.
+    """
     node = env.node()
     session = initiator.login(node)
     path = session.wait_disks()[0]
     wait_for(f"{path} can be opened", lambda: opens(path), 30)
+    disk.fio_verify(path, **KEPT)
     job = endless(path)
     time.sleep(3)
     began = time.monotonic()
@@ -36,6 +42,7 @@ def logout_under_load(env: Env) -> None:
     ended_by_an_error(job)
     equal("sessions after the logout", initiator.sessions(), [])
     with env.session() as again:
+        disk.fio_verify(again.disks()[0], **KEPT, verify_only=1)
         disk.fio_verify(again.disks()[0], bs="16k", size="4m")
 
 
@@ -97,6 +104,7 @@ def lun_removed_under_load(env: Env) -> None:
     assert isinstance(target, (lio.Target, tgt.Target))
     with env.session(disks=2) as session:
         stays, goes = session.disks()
+        disk.fio_verify(stays, **KEPT)
         with load(stays, 8):
             job = endless(goes, 16 if env.kind == "lio" else 1)
             time.sleep(2)
@@ -105,6 +113,8 @@ def lun_removed_under_load(env: Env) -> None:
         # What is left of the disk has no LUN to ask.
         write(disk.scsi(goes) / "delete", 1)
         equal("disks", session.disks(), [stays])
+        # The load was not there: what was meant for the other disk would be.
+        disk.fio_verify(stays, **KEPT, verify_only=1)
     env.drop_target()
 
 
