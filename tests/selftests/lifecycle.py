@@ -7,11 +7,13 @@ import mmap
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from harness import leftover, program, sgio, slow
-from harness.case import BOTH, LIO, case, check, equal
+from harness.case import BOTH, case, check, equal
 from harness.env import PATIENT, Env, opens
-from harness.faults import ended_by_an_error, endless
+from harness.faults import ended_by_an_error, endless, paused_load
 from harness.outage import load, wired
 from lab.guest import disk, initiator, lio, tgt
 from lab.guest.system import SLOWNESS, run, wait_for, write
@@ -76,22 +78,43 @@ def rescan_under_load(env: Env) -> None:
         equal("disks", len(session.disks()), 1)
 
 
-@case(LIO, limit=150)
-def resize_under_load(env: Env) -> None:
-    """A disk that has grown is seen to have grown, while there is load on its first half."""
+@contextmanager
+def growing(env: Env) -> Iterator[Callable[[str, int], None]]:
+    """What gives the disk of the target, which has 16 MiB and is up, another size of up to 32 MiB."""
+    if env.kind == "tgt":
+        target = env.tgt(mib=(16,))
+        assert isinstance(target, tgt.Target)
+
+        def resize(path: str, mib: int) -> None:
+            with paused_load(path):
+                target.resize_lun(mib)
+        try:
+            yield resize
+        finally:
+            env.drop_target()
+        return
     with slow.device(32, used=16) as backing:
         env.lio(luns=[backing.lun()])
         try:
-            with env.session() as session:
-                path = session.disks()[0]
-                equal("size", disk.size(path), 16 << 20)
-                with load(path, 5, size="8m"):
-                    backing.resize(32)
-                    write(disk.scsi(path) / "rescan", 1)
-                    wait_for("the new size", lambda: disk.size(path) == 32 << 20, 30)
-                disk.fio_verify(path, bs="64k", size="16m", offset="16m")
+            yield lambda _, mib: backing.resize(mib)
         finally:
             env.drop_target()
+
+
+@case(BOTH, limit=150)
+def resize_under_load(env: Env) -> None:
+    """A disk that has grown is seen to have grown, while there is load on its first half."""
+    with growing(env) as resize, env.session() as session:
+        path = session.disks()[0]
+        equal("size", disk.size(path), 16 << 20)
+        with load(path, 5, size="8m") as job:
+            resize(path, 32)
+            done = disk.completed(path)
+            wait_for("load afterwards", lambda: disk.completed(path) > done + 32 or job.done(), 30)
+            check(not job.done(), "there is no load any more")
+            write(disk.scsi(path) / "rescan", 1)
+            wait_for("the new size", lambda: disk.size(path) == 32 << 20, 30)
+        disk.fio_verify(path, bs="64k", size="16m", offset="16m")
 
 
 @case(BOTH, limit=150)

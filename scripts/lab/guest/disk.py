@@ -38,6 +38,11 @@ def completed(disk: str) -> int:
     return int(words[0]) + int(words[4])
 
 
+def in_flight(disk: str) -> int:
+    """How many requests are under way."""
+    return sum(int(word) for word in read(f"/sys/block/{os.path.basename(disk)}/inflight").split())
+
+
 def used_by(disk: str) -> str:
     """Who uses a disk or a part of it; empty if nobody does."""
     name = os.path.basename(os.path.realpath(disk))

@@ -95,6 +95,19 @@ class Target:
             return done.returncode == 0
         wait_for(f"a moment to remove LUN {number}", removed, seconds, pause=0.01)
 
+    def resize_lun(self, mib: int) -> None:
+        """Give the last of the LUNs in files another size.
+
+        tgt closes the file and opens it again meanwhile, whatever its threads do with it, so no
+        command may be under way.
+        """
+        number = len(self.mib)
+        self.mib = (*self.mib[:-1], mib)
+        path = f"{DIRECTORY}/disk{number}"
+        os.truncate(path, mib << 20)
+        for what in ("online=0", f"path={path}", "online=1"):
+            _admin("update", "logicalunit", "--tid", "1", "--lun", str(number), "--params", what)
+
     @staticmethod
     def _account(user: str, password: str, *how: str) -> None:
         _admin("new", "account", "--user", user, "--password", password)

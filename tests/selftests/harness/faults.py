@@ -60,6 +60,20 @@ def stopped_tgtd(seconds: float) -> Iterator[None]:
 
 
 @contextmanager
+def paused_load(path: str) -> Iterator[None]:
+    """Stop fio, all of it; within the block no command of the disk is under way."""
+    pids = [int(word) for word in output("pidof", "fio").split()]
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        wait_for("the end of all commands", lambda: disk.in_flight(path) == 0, 30)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
 def background(*argv: str) -> Iterator[subprocess.Popen[bytes]]:
     """A command beside the block, which is ended with it."""
     job = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
