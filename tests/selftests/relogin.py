@@ -8,15 +8,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from harness import leftover, memory, program
-from harness.case import BOTH, LIO, case, check, equal
+from harness.case import BOTH, LIO, TGT, case, check, equal
 from harness.env import ONE_TRY, Env, opens
 from harness.faults import hang_up
-from harness.outage import BACK_SECONDS, PINGS, until_lost
+from harness.outage import BACK_SECONDS, PINGS, until_lost, wired
 from lab.guest import disk, initiator
 from lab.guest.system import run, wait_for
 
 IN_A_ROW = 100
 LOSSES, REFUSALS = 20, 20     # iscsid takes 5 s to give up
+DEVICES = 10
 CLOSED = 3999
 NOBODY = "iqn.2026-01.lab.iser:nobody"
 AT_ONCE, ROUNDS = 10, 6
@@ -93,6 +94,21 @@ def connection_losses(env: Env) -> None:
         lose(3)
         nothing_lost(LOSSES, lose)
         disk.fio_verify(path, bs="64k", size="2m")
+
+
+@case(TGT, limit=900, long=True)
+def devices(env: Env) -> None:
+    """The RDMA device goes and another comes, many times under one session; no kernel memory is lost on the way."""
+    with wired(env, values={"node.session.iscsi.DefaultTime2Wait": 0}) as line:
+        def exchange(times: int) -> None:
+            for _ in range(times):
+                line.wire.initiator.remove_device()
+                line.lost()
+                line.wire.initiator.add_device()
+                line.back()
+        exchange(2)
+        nothing_lost(DEVICES, exchange)
+        line.works()
 
 
 @case(BOTH, limit=400, long=True, each={"by_the_host": True, "by_the_target": False})
