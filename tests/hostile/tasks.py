@@ -6,6 +6,7 @@ import sys
 import threading
 
 from hostile.rows import LIVES, LOST, REFUSED, SILENT, Row, ended, judge_log, judge_refusal, run, scene, violation
+from harness import kernlog as judge
 from harness import program, sgio
 from harness.case import case, check
 from harness.env import Env
@@ -156,6 +157,40 @@ def key_of_another_command(env: Env) -> None:
 def task_of_another_command(env: Env) -> None:
     """The answer names another command that is under way, and invalidates its own key."""
     with_another(env, "itt=other inv=own", violation("foreign_key"))
+
+
+@case(limit=150)
+def task_of_another_command_without_a_key(env: Env) -> None:
+    """The answer names another command that is under way, and nothing else is wrong with it: that one is done.
+
+    Nobody can tell, so the command that was to be answered is aborted in the end, and the connection stays.
+    """
+    with scene(env) as stage:
+        told, before = stage.sim.mark(), kernlog.mark("provoke")
+        stage.sim.order("rules read#1 hold; read#2 itt=other inv=none")
+        replies: list[sgio.Reply] = []
+
+        def be_answered_for_another() -> None:
+            with sgio.Device(stage.device.path) as device:
+                replies.append(device.read(sgio.read10(64, 8), 4096, 20 * SLOWNESS)[0])
+        waiting = threading.Thread(target=be_answered_for_another)
+        waiting.start()
+        try:
+            stage.sim.wait("held", told)
+            # Less than the other may take: it must not be an abort that ends that one.
+            reply = stage.provoke("read", timeout=5)
+        finally:
+            waiting.join(60 * SLOWNESS)
+        check(not waiting.is_alive(), "a command did not end")
+        check(bool(replies) and replies[0].good, f"the command that was answered: {replies}")
+        check(not reply.good, f"the command without an answer: {reply}")
+        check(not stage.sim.since(told, "missing"), "the target had nothing to do wrong")
+        stage.sim.order("rules")
+        stage.works()
+        rows = kernlog.since(before)
+        lost = judge.connection_errors(rows)
+        check(not lost, "the connection was lost:\n" + "\n".join(lost))
+        judge_log(env, rows, SILENT)
 
 
 @case(limit=150)
