@@ -18,7 +18,7 @@ from hostile.rows import GOOD, LOST, PATTERN, ended, judge_log, many_losses, pau
 from harness import kernlog as judge
 from harness import program, sgio
 from harness.case import case, check, equal
-from harness.data import SECTOR, Memory, Window
+from harness.data import ALL, SECTOR, Memory, Window
 from harness.env import Env
 from lab.guest import kernlog
 from lab.guest.system import wait_for
@@ -34,7 +34,7 @@ C_KEEPS = "the C driver leaves a key valid until its region is used again"
 
 def one(device: sgio.Device, length: int, is_write: bool, use: Callable[[], str]) -> tuple[str, bool]:
     """Run one command and use its key: what the device said, and whether memory changed."""
-    window = Window(Memory(4 * 4096 + length), 512, length)
+    window = Window(Memory(4 * 4096 + length), 512, length, guard=ALL)
     window.view[:] = PATTERN.content(0, length)
     lba, blocks = 2048, length // SECTOR
     if is_write:

@@ -18,7 +18,7 @@ from pathlib import Path
 from harness import kernlog as judge
 from harness import sgio
 from harness.case import Failure, check, equal
-from harness.data import SECTOR, Memory, Pattern, Window, compare
+from harness.data import ALL, SECTOR, Memory, Pattern, Window, compare
 from harness.env import Env
 from hostile.simulator import Simulator
 from lab.guest import kernlog
@@ -111,7 +111,7 @@ class Scene:
     def works(self) -> None:
         """Data are whole, and can be written and read."""
         self.device.settle()
-        window = Window(Memory(4 * 4096 + LENGTH), 512, LENGTH)
+        window = Window(Memory(4 * 4096 + LENGTH), 512, LENGTH, guard=ALL)
         reply = self.device.execute(sgio.read10(0, BLOCKS), sgio.FROM_DEVICE, window.address, LENGTH)
         check(reply.good, f"a read afterwards: {reply}")
         compare("what is read afterwards", window.view, PATTERN.content(0, LENGTH))
@@ -126,7 +126,7 @@ class Scene:
     def provoke(self, io: str, timeout: float = ANSWER_SECONDS, settle: float = SETTLE_SECONDS) -> sgio.Reply:
         """Run the command that the target waits for."""
         timeout *= SLOWNESS
-        window = Window(Memory(4 * 4096 + LENGTH), 512, LENGTH)
+        window = Window(Memory(4 * 4096 + LENGTH), 512, LENGTH, guard=ALL)
         if io == "read":
             window.fill(0x11)
             cdb, direction = sgio.read10(0, BLOCKS), sgio.FROM_DEVICE
@@ -151,7 +151,7 @@ class Scene:
 
     def _large(self, timeout: float, settle: float) -> sgio.Reply:
         length = 64 * 1024
-        window = Window(Memory(4 * 4096 + length), 512, length)
+        window = Window(Memory(4 * 4096 + length), 512, length, guard=ALL)
         window.view[:] = PATTERN.content(1000, length)
         reply = self.device.execute(sgio.write10(1000, length // SECTOR), sgio.TO_DEVICE,
                                     window.address, length, timeout)

@@ -16,6 +16,8 @@ from harness.case import Failure
 SECTOR = 512
 # Beside a window: a page before it, and behind it a page where there is one.
 GUARD, LEAST_GUARD = mmap.PAGESIZE, 64
+# As a guard: all memory beside the window, where it has no other.
+ALL = 1 << 40
 GUARD_BYTE = 0xA5
 
 
@@ -51,7 +53,7 @@ class Memory:
 class Window:
     """A buffer at an offset into a page, with guard bytes around it that nobody may change."""
 
-    def __init__(self, memory: Memory, offset: int, length: int) -> None:
+    def __init__(self, memory: Memory, offset: int, length: int, guard: int = GUARD) -> None:
         # One page is left for the guard before the window.
         start = mmap.PAGESIZE + offset
         end = start + length
@@ -60,7 +62,7 @@ class Window:
         self.length = length
         self.view = memory.view[start:end]
         self.address = memory.address + start
-        self._guards = (memory.view[start - GUARD:start], memory.view[end:end + GUARD])
+        self._guards = (memory.view[max(start - guard, 0):start], memory.view[end:end + guard])
         for guard in self._guards:
             guard[:] = bytes([GUARD_BYTE]) * len(guard)
 

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from harness import case, leftover, probe, program, sgio  # noqa: E402
 from harness.case import Case, Failure  # noqa: E402
-from harness.data import GUARD, Memory, Pattern, Window, compare  # noqa: E402
+from harness.data import ALL, GUARD, Memory, Pattern, Window, compare  # noqa: E402
 
 SHOWN = """\
 link rxe0/1 cm-idn 1 state LISTEN ps TCP comm [ib_isert] src-addr fd77::1:3260
@@ -55,6 +55,19 @@ class DataTest(unittest.TestCase):
                 window.check_guards("x")
         with self.assertRaises(ValueError):
             Window(memory, 0, 3 * 4096)
+
+    def test_all_around(self) -> None:
+        """The first and the last byte of the memory are of a guard, if that is asked for, and else not."""
+        memory = Memory(4 * 4096)
+        for position in (0, 4 * 4096 - 1):
+            for guard, guarded in ((ALL, True), (GUARD, False)):
+                window = Window(memory, 512, 100, guard)
+                window.check_guards("x")
+                memory.view[position] ^= 1
+                if guarded:
+                    self.assertRaises(Failure, window.check_guards, "x")
+                else:
+                    window.check_guards("x")
 
     def test_compare(self) -> None:
         compare("x", memoryview(b"abc"), b"abc")
