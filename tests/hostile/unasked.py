@@ -8,6 +8,7 @@ import time
 
 from hostile.rows import (LIVES, LOST, REFUSED, SILENT, Row, Scene, good_login, judge_log, pause, run, scene, simulator,
                           violation)
+from hostile.said import Witness
 from harness import kernlog as judge
 from harness import leftover, program, sgio
 from harness.case import Failure, case, check
@@ -34,30 +35,32 @@ def flood(env: Env, row: Row) -> None:
     run(env, row)
 
 
-STORMS = {
+STORMS: dict[str, tuple[str, ...]] = {
     # What iscsid is asked to do it does, without an error of the connection.
     "1000_pings": ("flood=ping:0:1000", SILENT),
     "async_negotiation": ("flood=async:4:100", SILENT),
-    "async_logout": ("flood=async:1:1", SILENT),
-    "async_drop": ("flood=async:2:1", SILENT),
-    "async_drop_all": ("flood=async:3:1", SILENT),
+    "async_logout": ("flood=async:1:1", SILENT, r"Target requests logout within "),
+    "async_drop": ("flood=async:2:1", SILENT, r"Target dropping \d+, "),
+    "async_drop_all": ("flood=async:3:1", SILENT, r"Target dropping all connections"),
     "rejects_of_every_reason": ("flood=reject:12:1 flood=reject:4:1 flood=reject:9:1 flood=reject:255:1", SILENT),
 }
 
 
 @case(limit=180, each=STORMS)
-def storm(env: Env, how: tuple[str, str]) -> None:
+def storm(env: Env, how: tuple[str, ...]) -> None:
     """Unsolicited PDUs that ask for something: the session lives or is recovered."""
-    action, pattern = how
+    action, pattern, *said = how
     with scene(env) as stage:
-        told, before = stage.sim.mark(), kernlog.mark("provoke")
+        told, witness = stage.sim.mark(), Witness("provoke")
         stage.sim.order(f"rules read {action}")
         stage.provoke("read")
         stage.sim.wait("fired", told)
         stage.sim.order("rules")
         stage.usable()
         stage.works()
-        judge_log(env, kernlog.since(before), pattern)
+        judge_log(env, witness.kernel(), pattern)
+        for words in said:
+            witness.judge(env, words)
 
 
 @case(limit=180)

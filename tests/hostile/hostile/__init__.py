@@ -3,6 +3,7 @@
 
     simulator  the target: a process that follows orders
     orphans    ending sessions whose process has died
+    said       what iscsid, libiscsi and iscsiadm say where the driver is silent
     rows       tests that are a row of a table: what the target does, what must hold
 
 The rest is that of tests/selftests, which is found in the same checkout.

@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import hostile  # noqa: E402,F401 - finds what follows
 import chance  # noqa: E402
 import pdus  # noqa: E402
-from hostile import rows, simulator  # noqa: E402
+import logins  # noqa: E402
+from hostile import rows, said, simulator  # noqa: E402
 from harness.case import Failure  # noqa: E402
 
 OURS, RUST, C = "[    1.0] ib_iser_rs: 192.168.77.1:3260: ", "rust", "c"
@@ -65,6 +66,24 @@ class LogTest(unittest.TestCase):
     def test_ends_of_connections(self) -> None:
         """What libiscsi ends itself is none that the driver tells of."""
         self.assertEqual(rows.ended([OTHER, SESSION_FAILED, FAILED, PING_TIMED_OUT, SHORT]), 1)
+
+
+class SaidTest(unittest.TestCase):
+    """Somebody says what was wrong."""
+
+    def test_judge(self) -> None:
+        """One line has to fit, whose ever it is."""
+        said.judge(r"target error \(03/00\)", [OTHER, "iscsid: connection34:0 login rejected: target error (03/00)"])
+        for found in ([], [OTHER], ["iscsid: connection34:0 login rejected: target error (03/01)"]):
+            self.assertRaises(Failure, said.judge, r"target error \(03/00\)", found)
+
+    def test_logins(self) -> None:
+        """Nobody is asked in place of the driver where it speaks; and patterns fit no good login."""
+        good = ["iscsid: login response status 0000", "iscsid: Connection1:0 to [target: x] is operational now"]
+        for name, (_, pattern, *more) in {**logins.CONNECTIONS, **logins.LOGINS, **logins.ODD}.items():
+            for words in more:
+                self.assertEqual(pattern, rows.SILENT, name)
+                self.assertRaises(Failure, said.judge, words, good)
 
 
 class TablesTest(unittest.TestCase):

@@ -28,13 +28,17 @@ class Tail:
         self.path = path
         self.start = os.path.getsize(path) if os.path.exists(path) else 0
 
-    def has(self, text: str) -> bool:
-        """Whether it contains a text."""
+    def read(self) -> str:
+        """All of it."""
         if not os.path.exists(self.path):
-            return False
+            return ""
         with open(self.path, encoding="utf-8", errors="replace") as log:
             log.seek(self.start)
-            return text in log.read()
+            return log.read()
+
+    def has(self, text: str) -> bool:
+        """Whether it contains a text."""
+        return text in self.read()
 
 
 class Watch:
