@@ -63,8 +63,8 @@ class Window:
         self.view = memory.view[start:end]
         self.address = memory.address + start
         self._guards = (memory.view[max(start - guard, 0):start], memory.view[end:end + guard])
-        for guard in self._guards:
-            guard[:] = bytes([GUARD_BYTE]) * len(guard)
+        for beside in self._guards:
+            beside[:] = bytes([GUARD_BYTE]) * len(beside)
 
     def fill(self, value: int) -> None:
         """Set every byte of the window."""
