@@ -31,7 +31,7 @@ mount -t ext4 -o ro,noload /dev/vda /lower || fail "cannot mount the guest root"
 mount -t ext4 -o ro,noload /dev/vdb /modimg || fail "cannot mount the modules"
 mount -t tmpfs -o size=75% rw /rw || fail "cannot mount a tmpfs"
 mkdir /rw/upper /rw/work
-mount -t overlay -o lowerdir=/modimg:/lower,upperdir=/rw/upper,workdir=/rw/work overlay /root ||
+mount -t overlay -o lowerdir=/modimg:/lower,upperdir=/rw/upper,workdir=/rw/work overlay /newroot ||
 	fail "cannot mount the overlay"
 
 # iser.src=PATH and iser.out=PATH are the mount points of the two shares.
@@ -45,18 +45,18 @@ done
 
 # The shares come last: their mount points may lie below any of the others.
 for dir in proc sys dev; do
-	mount -o bind "/$dir" "/root/$dir"
+	mount -o bind "/$dir" "/newroot/$dir"
 done
-mkdir -p /root/dev/pts /root/dev/shm
-mount -t devpts -o gid=5,mode=620 devpts /root/dev/pts
-mount -t tmpfs -o mode=1777 shm /root/dev/shm
-mount -t tmpfs -o mode=0755 run /root/run
-mount -t tmpfs -o mode=1777 tmp /root/tmp
-mkdir -p "/root$src" "/root$out"
-mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose src "/root$src" ||
+mkdir -p /newroot/dev/pts /newroot/dev/shm
+mount -t devpts -o gid=5,mode=620 devpts /newroot/dev/pts
+mount -t tmpfs -o mode=1777 shm /newroot/dev/shm
+mount -t tmpfs -o mode=0755 run /newroot/run
+mount -t tmpfs -o mode=1777 tmp /newroot/tmp
+mkdir -p "/newroot$src" "/newroot$out"
+mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose src "/newroot$src" ||
 	fail "cannot mount the checkout"
-mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 out "/root$out" ||
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 out "/newroot$out" ||
 	fail "cannot mount the results directory"
 
 umount -l /dev /sys /proc
-exec switch_root /root /bin/sh "$src/scripts/lab/guest/init.sh" "$src" "$out"
+exec switch_root /newroot /bin/sh "$src/scripts/lab/guest/init.sh" "$src" "$out"

@@ -163,7 +163,7 @@ def make_initramfs(roots: Roots, tree: Path, target: Path) -> None:
                (tree / "modules.builtin").read_text(encoding="utf-8").split()}
     order = load_order(dep, builtin, config.BOOT_MODULES)
     stage = target / "initramfs"
-    for name in ("bin", "modules", "proc", "sys", "dev", "lower", "modimg", "rw", "root"):
+    for name in ("bin", "modules", "proc", "sys", "dev", "lower", "modimg", "rw", "newroot"):
         (stage / name).mkdir(parents=True)
     shutil.copy(roots.toolchain() / "usr/bin/busybox", stage / "bin/busybox")
     names = []
