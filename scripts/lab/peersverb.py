@@ -35,7 +35,7 @@ def run_target(lab: Lab, args: argparse.Namespace, target: str) -> tuple[resume.
         lab.report.line(f"{target}: machines: starting ({str(options['accel']).upper()}); logs: {out}")
         tests.begin()
         env = {"ISER_DRIVER": args.driver, "ISER_TARGET": target, "ISER_DONE": " ".join(tests.done),
-               "ISER_SLOWNESS": str(slowness)}
+               "ISER_SLOWNESS": str(slowness), "ISER_RDMA": args.rdma}
         pair = Pair(lab, out, env, options)
         verdict = pair.run([*command, *tests.programs()], SECONDS * slowness, tests.sink(vm.to_stdout))
         more = tests.ended(verdict.reason)
@@ -48,6 +48,8 @@ def run_target(lab: Lab, args: argparse.Namespace, target: str) -> tuple[resume.
 def cmd_peers(lab: Lab, args: argparse.Namespace) -> int:
     """Verb `peers`: run these tests with each target."""
     verbs.prepare(lab, args.driver)
+    if args.rdma == "siw":
+        args.kernel = "debug"       # no other has siw
     if args.kernel == "debug":
         debugkernel.kernel(lab.roots)
         lab.module("debug")
@@ -66,6 +68,8 @@ def add_verbs(add: object) -> None:
     verb = add("peers", help="a target in a machine of its own dies, hangs and comes back")  # type: ignore[operator]
     verb.add_argument("--kernel", choices=("stock", "debug"), default="stock")
     verb.add_argument("--driver", choices=("rust", "c"), default="rust")
+    verb.add_argument("--rdma", choices=("rxe", "siw"), default="rxe",
+                      help="the RDMA device: RoCE or iWARP, in software; siw is for the instrumented kernel")
     verb.add_argument("--target", choices=("lio", "tgt"), default="", help="only with this one")
     verb.add_argument("--only", action="append", default=[], metavar="PATTERN",
                       help="only tests whose name (program/target.test) has this part")

@@ -27,6 +27,7 @@ the last two in full:
     hostile-debug, soak-debug, peers-debug   those above, on the instrumented kernel
     selftests-debug   tests/selftests, short and long, on the instrumented kernel
     selftests-siw     the same over iWARP, on LIO
+    peers-siw         `peers` over iWARP, with both targets
 """
 
 from __future__ import annotations
@@ -185,19 +186,23 @@ class Suite:
 
     def peers(self) -> None:
         """A target in a machine of its own dies, hangs and comes back."""
-        self._peers(self.args.kernel)
+        self._peers(self.args.kernel, self.args.rdma)
 
     def peers_debug(self) -> None:
         """The same on the instrumented kernel."""
-        self._peers("debug")
+        self._peers("debug", "rxe")
 
-    def _peers(self, kernel: str) -> None:
+    def peers_siw(self) -> None:
+        """The same on that kernel over iWARP, with tgt, too: its machine has siw's device to itself."""
+        self._peers("debug", "siw")
+
+    def _peers(self, kernel: str, rdma: str) -> None:
         if self.args.only and not guest.fits_peers(self.args.only):
             return
-        for target in self.targets():
-            argv = [LAB, "peers", "--driver", self.args.driver, "--kernel", kernel,
+        for target in self.targets("rxe"):
+            argv = [LAB, "peers", "--driver", self.args.driver, "--kernel", kernel, "--rdma", rdma,
                     "--target", target, *(w for pattern in self.args.only for w in ("--only", pattern))]
-            self.program(named("peers", kernel, target), argv, KtapReader(), 2 * 3600 * slowness(kernel))
+            self.program(named("peers", kernel, target, rdma), argv, KtapReader(), 2 * 3600 * slowness(kernel))
 
     def hostile(self) -> None:
         """A target that breaks the rules."""
@@ -233,7 +238,7 @@ class Suite:
             self.program(f"demo-{target}", [LAB, "demo", "--target", target], OneReader(), 900)
 
     def targets(self, rdma: str = "") -> Sequence[str]:
-        """The targets asked for; over siw tgt does not work (Documentation/testing.md)."""
+        """The targets asked for; over siw in one machine tgt does not work (Documentation/testing.md)."""
         possible = BOTH if (rdma or self.args.rdma) == "rxe" else LIO
         return tuple(name for name in possible if self.args.target in ("", name))
 
@@ -325,7 +330,7 @@ STAGES = ("toolchain", "build", "lint", "host", "simulator", "demo", "selftests"
           "hostile-brief")
 # Only where everything is asked for: they take longer, or need a kernel of their own.
 MORE = ("fuzz", "miri", "long", "peers", "hostile", "soak", "kunit", "debug", "debug-siw", "hostile-debug",
-        "soak-debug", "peers-debug", "selftests-debug", "selftests-siw")
+        "soak-debug", "peers-debug", "selftests-debug", "selftests-siw", "peers-siw")
 # What the selftests need.
 SELFTESTS = ("toolchain", "build", "selftests")
 # Those that load the module which lies in the checkout, whatever it was made from.
@@ -379,8 +384,6 @@ def main(argv: list[str]) -> int:
     if mistaken := guest.unfit(args.only):
         top.error(f"no test fits --only {' --only '.join(mistaken)}; tests/selftests/PROGRAM --list prints their names")
     if args.rdma == "siw":
-        if args.target == "tgt":
-            top.error("tgt does not work over siw in one machine, see Documentation/testing.md")
         args.kernel = "debug"       # no other has siw
     if not args.stage:
         few = args.only or args.driver == "c" or args.kernel != "stock"
@@ -388,6 +391,8 @@ def main(argv: list[str]) -> int:
         args.stage += ["peers"] if guest.fits_peers(args.only) and not args.all else ()
     if args.all:
         args.stage = in_full(args.stage)
+    if args.rdma == "siw" and args.target == "tgt" and not any(name.startswith("peers") for name in args.stage):
+        top.error("tgt does not work over siw in one machine, see Documentation/testing.md")
     args.stage = with_build(args.stage, args.driver)
 
     def terminated(number: int, frame: object) -> None:
