@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The network fails under verified load: packets, links, addresses and devices go and come back.
 
-Initiator and target have an rxe device each, with a switch between them. What must hold:
+Initiator and target have an RDMA device each, with a switch between them. What must hold:
 no error reaches the application before replacement_timeout is over, the data are whole
 afterwards, and the session is back within the time of a login.
 
@@ -24,6 +24,7 @@ from harness.env import Env
 from harness.outage import BACK_SECONDS, NOTICED_SECONDS, Line, check_patience, failed_after, load, wired
 from lab.guest import kernlog
 from lab.guest.system import read, write
+from lab.guest.wire import CONNECTS
 from lab.report import LabError
 
 MOMENT = 1.5             # below the time limit of a ping, and of the device's own retries
@@ -146,7 +147,7 @@ def switched(line: Line, how: str, up: bool) -> None:
 def mended(line: Line) -> None:
     """The session is back, if need be on a new rxe device."""
     end = line.wire.initiator
-    alive = end.queue_pair_1() == "RTS"
+    alive = end.queue_pair_1() == CONNECTS
     try:
         line.back(BACK_SECONDS if alive else 1)
     except LabError:

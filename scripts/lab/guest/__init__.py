@@ -7,7 +7,7 @@ network, a target or a session is written down once:
     system     commands, files of sysfs and configfs, waiting
     kernlog    marks in the kernel log, and the judgement of what came after
     net        an rxe or siw device on a dummy or virtio netdev
-    wire       two rxe devices with a switch between them, which can be cut
+    wire       two RDMA devices with a switch between them, which can be cut
     driver     which initiator driver, loaded how, unloaded when
     lio, tgt   the two targets
     initiator  open-iscsi: discovery, login, sessions, disks

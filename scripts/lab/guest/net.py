@@ -14,12 +14,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.guest.system import modprobe, output, read, run, wait_for
+from lab.guest.system import modprobe, output, read, run, wait_for, write
 from lab.report import LabError
 
 MTU = 4200
 MODULES = {"rxe": "rdma_rxe", "siw": "siw"}
 FIRST = -20              # nice
+# siw connects in the handler that the end of a connection waits for. By default TCP tries for two
+# minutes, and then the kernel reports iscsid as hung; so it is 7 s.
+SYN_RETRIES = 2
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,30 @@ def prefer_siw() -> None:
             os.setpriority(os.PRIO_PROCESS, int(path.parent.name), FIRST)
 
 
+def add_device(device: str, netdev: str) -> None:
+    """Make an RDMA device of the chosen kind."""
+    run("rdma", "link", "add", device, "type", chosen(), "netdev", netdev)
+    if chosen() == "siw":
+        prefer_siw()
+
+
+def wait_ready(device: str, *addresses: str) -> None:
+    """Wait until the device can be used with these addresses."""
+    wait_for(f"RDMA device {device} active",
+             lambda: "state ACTIVE" in output("rdma", "link", "show", f"{device}/1"))
+    if chosen() == "siw":
+        return               # it knows its netdev's addresses
+    for own in addresses:
+        wait_for(f"the RoCE address of {own} on {device}", lambda a=own: has_gid(device, a), timeout=10)
+
+
 def up(role: str = "both") -> Network:
     """Bring the network up for `both`, `target` or `initiator`."""
     kind = chosen()
     device = f"{kind}0"
     modprobe(MODULES[kind], "rdma_cm", "rdma_ucm", "ib_uverbs", "ib_umad")
+    if kind == "siw":
+        write("/proc/sys/net/ipv4/tcp_syn_retries", SYN_RETRIES)
     if role == "both":
         netdev = "iser0"
         modprobe("dummy")
@@ -83,14 +105,8 @@ def up(role: str = "both") -> Network:
     run("ip", "link", "set", netdev, "mtu", str(MTU), "up")
     run("ip", "addr", "add", f"{ipv4}/24", "dev", netdev)
     run("ip", "-6", "addr", "add", f"{ipv6}/64", "dev", netdev, "nodad")
-    run("rdma", "link", "add", device, "type", kind, "netdev", netdev)
-    wait_for(f"RDMA device {device} active",
-             lambda: "state ACTIVE" in output("rdma", "link", "show", f"{device}/1"))
-    if kind == "siw":
-        prefer_siw()
-    else:
-        for own in (ipv4, ipv6):
-            wait_for(f"the RoCE address of {own} on {device}", lambda a=own: has_gid(device, a), timeout=10)
+    add_device(device, netdev)
+    wait_ready(device, ipv4, ipv6)
     target4, target6 = address("target")
     return Network(device, netdev, ipv4, ipv6, target4, target6, kind)
 

@@ -2,10 +2,10 @@
 """A wire between initiator and target of one machine, which can be cut.
 
 rxe on one netdev hands packets for itself over without the network: there is
-nothing to lose or to cut. So each end has a netdev and an rxe device of its own,
-with a switch (a bridge) between them:
+nothing to lose or to cut, and so does TCP for siw. So each end has a netdev and an RDMA device
+of its own, with a switch (a bridge) between them:
 
-    initiator: isw0, rxe `ini0`, 192.168.80.2 -- bridge -- target: tsw0, rxe `tgt0`, 192.168.80.1
+    initiator: isw0, `ini0`, 192.168.80.2 -- bridge -- target: tsw0, `tgt0`, 192.168.80.1
 
 Both addresses are the machine's own. A table of routes for each, looked at before the one of
 local addresses, sends what is for it through the wire all the same; what arrives is local.
@@ -18,11 +18,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from lab.guest.net import MTU, has_gid
-from lab.guest.system import modprobe, output, run, wait_for
+from lab.guest import net
+from lab.guest.system import modprobe, output, run
 from lab.report import LabError
 
 RULE_WIRE, RULE_LOCAL = "10", "20"
+CONNECTS = "RTS"         # state of a queue pair 1 that works
 LAST = "9999"            # metric of the route that is taken when no other is there
 
 
@@ -85,20 +86,22 @@ class End:
         run("ip", "link", "set", self.port, "up" if plugged else "down")
 
     def add_device(self) -> None:
-        """Make the rxe device."""
-        run("rdma", "link", "add", self.device, "type", "rxe", "netdev", self.netdev)
+        """Make the RDMA device."""
+        net.add_device(self.device, self.netdev)
         self.wait_ready()
 
     def remove_device(self) -> None:
-        """Remove the rxe device, whoever uses it."""
+        """Remove the RDMA device, whoever uses it."""
         run("rdma", "link", "delete", self.device)
 
     def has_device(self) -> bool:
-        """Whether the rxe device is there."""
+        """Whether the RDMA device is there."""
         return f"link {self.device}/" in output("rdma", "link", "show")
 
     def queue_pair_1(self) -> str:
-        """The state of the queue pair by which the rxe device makes connections."""
+        """The state of the queue pair by which an rxe device makes connections; siw needs none."""
+        if net.chosen() == "siw":
+            return CONNECTS
         for row in run("rdma", "resource", "show", "qp", "link", f"{self.device}/1", check=False).stdout.splitlines():
             if " type GSI " in row:
                 return row.partition(" state ")[2].split()[0]
@@ -106,10 +109,7 @@ class End:
 
     def wait_ready(self) -> None:
         """Wait until the device can be used with the address."""
-        wait_for(f"RDMA device {self.device} active",
-                 lambda: "state ACTIVE" in output("rdma", "link", "show", f"{self.device}/1"), 10)
-        wait_for(f"the RoCE address of {self.ipv4} on {self.device}",
-                 lambda: has_gid(self.device, self.ipv4), 10)
+        net.wait_ready(self.device, self.ipv4)
 
 
 class Wire:
@@ -124,15 +124,15 @@ class Wire:
 
     def up(self) -> None:
         """Lay it."""
-        modprobe("rdma_rxe", "rdma_cm", "rdma_ucm", "ib_uverbs", "bridge", "veth")
+        modprobe(net.MODULES[net.chosen()], "rdma_cm", "rdma_ucm", "ib_uverbs", "bridge", "veth")
         if run("ip", "rule", "del", "pref", "0", check=False).returncode == 0:
             run("ip", "rule", "add", "pref", RULE_LOCAL, "lookup", "local")
-        run("ip", "link", "add", self.switch, "mtu", str(MTU), "type", "bridge")
+        run("ip", "link", "add", self.switch, "mtu", str(net.MTU), "type", "bridge")
         # It would answer for all addresses of the machine.
         run("ip", "link", "set", self.switch, "arp", "off", "up")
         for end in self.ends:
-            run("ip", "link", "add", end.netdev, "mtu", str(MTU), "type", "veth", "peer", "name", end.port)
-            run("ip", "link", "set", end.port, "mtu", str(MTU), "master", self.switch, "up")
+            run("ip", "link", "add", end.netdev, "mtu", str(net.MTU), "type", "veth", "peer", "name", end.port)
+            run("ip", "link", "set", end.port, "mtu", str(net.MTU), "master", self.switch, "up")
             run("ip", "link", "set", end.netdev, "up")
             end.set_rules()
             end.add_address()

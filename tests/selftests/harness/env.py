@@ -215,9 +215,9 @@ class Env:
                             parameters={} if SLOWNESS == 1 else {"DefaultTime2Retain": RETAIN_SECONDS})
         return self.serve(replace(target, **changes))  # type: ignore[type-var]
 
-    def tgt(self, **changes: object) -> tgt.Target:
-        """A tgt target with one disk."""
-        if self.network.kind == "siw":
+    def tgt(self, wired: bool = False, **changes: object) -> tgt.Target:
+        """A tgt target with one disk; `wired`: it is reached over a wire."""
+        if self.network.kind == "siw" and not wired:
             raise Skip("siw takes connections of its own network device, and tgt's come by the loopback device")
         target = tgt.Target(mib=(DISK_MIB,), initiators=(initiator.NAME,))
         return self.serve(replace(target, **changes))  # type: ignore[type-var]

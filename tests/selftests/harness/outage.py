@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.case import Skip, check
 from harness.env import PORT, Env
-from lab.guest import disk, initiator, net
+from lab.guest import disk, initiator
 from lab.guest.initiator import Node, Session
 from lab.guest.system import SLOWNESS, read, run, wait_for
 from lab.guest.wire import Wire, lacking
@@ -83,8 +83,6 @@ class Line:
 
 def new_wire(number: int = 0) -> Wire:
     """A wire, to be laid; where that cannot be, the test is skipped."""
-    if net.chosen() != "rxe":
-        raise Skip("the wire is made of rxe devices")
     if why := lacking():
         raise Skip(why)
     return Wire(number)
@@ -100,7 +98,7 @@ def laid(env: Env) -> Iterator[tuple[Wire, str]]:
         if env.kind == "lio":
             env.lio(portals=[(wire.target.ipv4, PORT)])
         else:
-            env.tgt()
+            env.tgt(wired=True)
         yield wire, initiator.portal_text(wire.target.ipv4, PORT)
     finally:
         with suppress(LabError):

@@ -25,7 +25,7 @@ from harness.outage import REPLACEMENT
 from lab.guest import disk, initiator, kernlog, lio, tgt
 from lab.guest.initiator import Session
 from lab.guest.system import SLOWNESS, read, run, wait_for
-from lab.guest.wire import End, Wire, lacking
+from lab.guest.wire import CONNECTS, End, Wire, lacking
 from lab.report import LabError
 from soak.load import Files, Load, Raw
 
@@ -209,10 +209,10 @@ class Rig:
             self.target.up()
         if seconds < STALLED_SECONDS * SLOWNESS or self.session.state == "LOGGED_IN":
             return
-        if self.wire.initiator.queue_pair_1() != "RTS":
+        if self.wire.initiator.queue_pair_1() != CONNECTS:
             self.note("rxe of the initiator could connect no more, see Documentation/testing.md")
             self.renew(self.wire.initiator)
-        if self.wire.target.queue_pair_1() != "RTS":
+        if self.wire.target.queue_pair_1() != CONNECTS:
             self.note("rxe of the target could connect no more, see Documentation/testing.md")
             if isinstance(self.target, lio.Target):
                 self.target.remove_portal(self.wire.target.ipv4, PORT)
