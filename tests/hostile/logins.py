@@ -183,44 +183,49 @@ def odd_login(env: Env, how: tuple[str, ...]) -> None:
     fails(env, *how)
 
 
-LOGOUTS = {
-    "never_answered": ("logout* ignore", SILENT),
-    "refused": ("logout* bhs.2=01", SILENT),
-    "no_such_reason": ("logout* bhs.2=ff", SILENT),
+# What iscsid says at the end of a logout, whatever the answer was.
+SHUT_DOWN = r"Connection\d+:0 to \[target: .*\] through \[iface: iser\] is shutdown"
+LOGOUTS: dict[str, tuple[str, ...]] = {
+    "never_answered": ("logout* ignore", SILENT, SHUT_DOWN),
+    "refused": ("logout* bhs.2=01", SILENT, SHUT_DOWN),
+    "no_such_reason": ("logout* bhs.2=ff", SILENT, SHUT_DOWN),
     "twice": ("logout* twice", violation("(unknown_command|duplicate_response)")),
     "wrong_task": ("logout* itt=random", violation("unknown_command")),
     "by_a_reject": ("logout* bhs.0=3f", REFUSED),
     "by_a_scsi_response": ("logout* bhs.0=21", REFUSED),
     "hangs_up": ("logout* hangup", LOST),
-    "hangs_up_after": ("logout* hangup=after", SILENT),
+    "hangs_up_after": ("logout* hangup=after", SILENT, SHUT_DOWN),
     "too_short": ("logout* len=75", violation("too_short")),
-    "after_300_pdus": ("logout* flood=nop:0:300", SILENT),
+    "after_300_pdus": ("logout* flood=nop:0:300", SILENT, SHUT_DOWN),
 }
 
 
 @case(limit=180, each=LOGOUTS)
-def logout(env: Env, how: tuple[str, str]) -> None:
+def logout(env: Env, how: tuple[str, ...]) -> None:
     """A logout that is answered oddly or not at all ends the session all the same."""
-    rule, pattern = how
+    rule, pattern, *said = how
     sim = simulator(env)
     node = env.node()
     session = initiator.login(node)
     session.wait_disks()
-    told, before = sim.mark(), kernlog.mark("logout")
+    told, witness, report = sim.mark(), Witness("logout"), ""
     sim.order(f"rules {rule}")
     began = time.monotonic()
     try:
         initiator.logout(node, timeout=60)
     except LabError as exc:
         # iscsid may report an error, and try again; the session must go.
-        print(f"# {exc}", flush=True)
+        report = str(exc)
+        print(f"# {report}", flush=True)
         sim.order("rules")
         run("iscsiadm", *initiator.of(node), "--logout", check=False, timeout=60)
     print(f"# the logout took {time.monotonic() - began:.1f} s", flush=True)
     env.expect_gone(leftover.of_sessions)
     equal("references to the module", env.driver.users(), 0)
     # The connection that was there, and others if iscsid has tried again.
-    judge_logins(env, kernlog.since(before), pattern, 1 + len(sim.since(told, "up ")))
+    judge_logins(env, witness.kernel(), pattern, 1 + len(sim.since(told, "up ")))
+    for words in said:
+        witness.judge(env, words, report)
     good_login(env, sim)
 
 
