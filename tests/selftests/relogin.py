@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from harness import leftover, memory, program
-from harness.case import BOTH, LIO, TGT, case, check, equal
+from harness.case import BOTH, LIO, case, check, equal
 from harness.env import ONE_TRY, Env, opens
 from harness.faults import hang_up
 from harness.outage import BACK_SECONDS, PINGS, until_lost, wired
@@ -96,7 +96,7 @@ def connection_losses(env: Env) -> None:
         disk.fio_verify(path, bs="64k", size="2m")
 
 
-@case(TGT, limit=900, long=True)
+@case(BOTH, limit=900, long=True)
 def devices(env: Env) -> None:
     """The RDMA device goes and another comes, many times under one session; no kernel memory is lost on the way."""
     with wired(env, values={"node.session.iscsi.DefaultTime2Wait": 0}) as line:
