@@ -30,6 +30,7 @@ from lab.report import LabError
 MOMENT = 1.5             # below the time limit of a ping, and of the device's own retries
 LONG = 12                # above both
 
+# Pings that outlast a loss, and what TCP waits before it sends again.
 PATIENT = {"node.conn[0].timeo.noop_out_interval": 5, "node.conn[0].timeo.noop_out_timeout": 15}
 
 
@@ -41,7 +42,7 @@ def silence_for_a_moment(env: Env) -> None:
     above, so none are merged to what does not fit a PDU. Else there are pings only. The writes
     go on for longer than that takes on a busy machine, since fio reads afterwards.
     """
-    with wired(env, strict=True) as line:
+    with wired(env, strict=True, values=PATIENT) as line:
         carried = read(line.session.directory / "immediate_data") == "1"
         print(f"# under {'writes' if carried else 'pings'}", flush=True)
         write(Path("/sys/block", Path(line.path).name, "queue/nomerges"), 2)
