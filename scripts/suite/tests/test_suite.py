@@ -154,12 +154,17 @@ class StagesTest(unittest.TestCase):
     def test_on_the_instrumented_kernel(self) -> None:
         every_test = {f"selftests-debug-{target}": ["debug", "all", "rxe"] for target in ("lio", "tgt")}
         self.assertEqual(self.commands("selftests-debug"), every_test)
-        self.assertEqual(self.commands("selftests-siw"), {"selftests-debug-lio-siw": ["debug", "all", "siw"]})
-        self.assertEqual(self.commands("selftests-siw", target="tgt"), {})
+        self.assertEqual(self.commands("selftests-siw"), {"selftests-debug-lio-siw": ["debug", "all", "siw"],
+                                                          "selftests-debug-tgt-siw": ["debug", "all", "siw"]})
+        self.assertEqual(list(self.commands("selftests-siw", target="tgt")), ["selftests-debug-tgt-siw"])
         for stage in ("hostile-debug", "soak-debug", "peers-debug"):
             for name, argv in self.commands(stage).items():
                 self.assertTrue(name.startswith(stage), name)
                 self.assertEqual(argv[argv.index("--kernel") + 1], "debug")
+        for target in ("lio", "tgt"):
+            argv = self.commands("peers-siw")[f"peers-debug-{target}-siw"]
+            self.assertEqual([argv[argv.index(word) + 1] for word in ("--kernel", "--rdma", "--target")],
+                             ["debug", "siw", target])
         self.assertEqual(list(self.commands("debug-siw")), ["debug-lio-siw"])
         self.assertIn("siw", self.commands("debug-siw")["debug-lio-siw"])
 
