@@ -20,6 +20,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lab.guest import net
 from lab.guest.lio import Chap
 from lab.guest.system import modprobe, run, wait_for
 from lab.report import LabError
@@ -28,6 +29,7 @@ IQN = "iqn.2026-01.lab.iser:tgt"
 # tgt registers one pool of memory with the device when the first initiator
 # comes. Its default of 1 GiB takes an emulated machine longer than a login may.
 POOL_MIB = 64
+ELSEWHERE = "127.0.0.1:3261"
 DIRECTORY = "/run/iser/tgt"
 BUSY = "this logical unit is still active"
 
@@ -60,6 +62,9 @@ class Target:
             # The sooner it looks at completions, the rarer the race above.
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
         command = ["tgtd", "-f", "--nr_iothreads", str(self.threads), "--iser", f"pool_sz_mb={POOL_MIB}"]
+        if net.chosen() == "siw":
+            # A port of iWARP is one of TCP, which tgtd's plain iSCSI would have first.
+            command += ["--iscsi", f"portal={ELSEWHERE}"]
         with open("/run/iser/tgtd.log", "ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log,
