@@ -12,25 +12,18 @@ from harness import program
 from harness.case import BOTH, LIO, TGT, case, check
 from harness.env import Env, opens
 from harness.faults import kill_iscsid, restart_iscsid
-from harness.outage import NOTICED_SECONDS, PINGS, REPLACEMENT, check_patience, failed_after, load, until_lost
+from harness.outage import PINGS, REPLACEMENT, check_patience, failed_after, goes_on, rounds, until_lost
 from lab.guest import disk, initiator, lio, tgt
 from lab.guest.initiator import Session
 from lab.guest.system import run, wait_for, write
 
 SETTINGS = {**PINGS, REPLACEMENT: 60}
 AWAY_SECONDS = 5
-MORE = 100               # requests, which are not those that were under way
 
 
 def back(session: Session) -> None:
     """The session is there again."""
     wait_for("the session's return", lambda: session.state == "LOGGED_IN", 60)
-
-
-def goes_on(path: str) -> None:
-    """The load on a disk is under way."""
-    before = disk.completed(path)
-    wait_for("load on the disk", lambda: disk.completed(path) > before + MORE, 2 * NOTICED_SECONDS)
 
 
 @case(LIO, limit=200)
@@ -67,7 +60,7 @@ def target_is_killed(env: Env) -> None:
     assert isinstance(target, tgt.Target)
     with env.session(SETTINGS, may_drop=True) as session:
         path = session.disks()[0]
-        with load(path, 16) as job:
+        with rounds(path) as job:
             killed = time.monotonic()
             target.kill()
             print(f"# lost {until_lost(session) - killed:.1f} s after that", flush=True)
@@ -75,8 +68,7 @@ def target_is_killed(env: Env) -> None:
             target.up()
             back(session)
             print(f"# back {time.monotonic() - killed:.1f} s after that", flush=True)
-            goes_on(path)
-            check(not job.done(), "the load has not waited for the target")
+            goes_on(path, job)
         disk.fio_verify(path, bs="64k", size="2m")
 
 
@@ -118,17 +110,16 @@ def iscsid_dies(env: Env) -> None:
     """The load goes on while there is no iscsid, and while and after a new one takes the session over by a login."""
     with env.session(SETTINGS, may_drop=True) as session:
         path = session.disks()[0]
-        with load(path, 12) as job:
+        with rounds(path) as job:
             kill_iscsid()
             time.sleep(1)
-            goes_on(path)
+            goes_on(path, job)
             with ThreadPoolExecutor(1) as pool:
                 lost = pool.submit(until_lost, session)
                 restart_iscsid()
                 lost.result()
             back(session)
-            goes_on(path)
-            check(not job.done(), "the load has ended before")
+            goes_on(path, job)
         disk.fio_verify(path, bs="16k", size="4m")
 
 
