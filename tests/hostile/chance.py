@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 
-from hostile.rows import SEED, Scene, ours, pause, scene
+from hostile.rows import SEED, Scene, many_losses, ours, pause, scene
 from harness import program
 from harness.case import Failure, case, check
 from harness.env import Env
@@ -18,6 +18,7 @@ from lab.guest.system import SLOWNESS
 PDUS = int(os.environ.get("ISER_PDUS", "2000"))
 # On one connection at most; one that is wrong ends it sooner.
 BURST = 300
+LIMIT = 300 + PDUS / 20
 STALLED_SECONDS = 150
 NAMED = re.compile(r"protocol violation by the target \((\w+)\)|PDU of the target (refused)")
 # So many bursts bring a violation at least, and so many a kind of them, up to so many kinds.
@@ -60,12 +61,12 @@ def judge(env: Env, stage: Scene, bursts: int, messages: Messages) -> None:
     check(len(messages.kinds) >= kinds, f"fewer than {kinds} kinds of violations: {messages}")
 
 
-@case(limit=300 + PDUS / 20)
+@case(limit=LIMIT)
 def pdus(env: Env) -> None:
     """In the place of an answer come so many PDUs; after all of them the session works."""
     print(f"# seed {SEED}, {PDUS} PDUs", flush=True)
     began = time.monotonic()
-    with scene(env) as stage:
+    with scene(env) as stage, many_losses(LIMIT):
         (start, earlier) = (total, bursts) = counts(stage)
         messages = Messages()
         moved, shown = began, began
@@ -89,6 +90,7 @@ def pdus(env: Env) -> None:
         stage.sim.order("rules")
         stage.usable(120)
         stage.works()
+        stage.nobody_waits()
         messages.look()
         print(f"# {total - start} PDUs were acknowledged by the device, in {bursts} bursts, "
               f"{time.monotonic() - began:.0f} s", flush=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import kernlog as judge
-from harness import sgio
+from harness import sgio, stuck
 from harness.case import Failure, check, equal
 from harness.data import ALL, SECTOR, Memory, Pattern, Window, compare
 from harness.env import Env
@@ -24,6 +24,7 @@ from hostile.simulator import Simulator
 from lab.guest import kernlog
 from lab.guest.initiator import Session
 from lab.guest.system import SLOWNESS, output, read, wait_for, write
+from lab.report import LabError
 
 # Of all that is made by chance.
 SEED = int(os.environ.get("ISER_SEED", "1"))
@@ -40,6 +41,7 @@ MOST = {"rust": 512, "c": 128}
 PATTERN = Pattern(largest=1 << 20)
 OURS = re.compile(r"\bib_iser_rs: (.*)")
 GOOD = "own 4:80000000"
+FREE_SECONDS = 120
 HUNG, HUNG_SECONDS = Path("/proc/sys/kernel/hung_task_timeout_secs"), 120
 
 
@@ -73,14 +75,14 @@ class Row:
 
 
 @contextmanager
-def many_losses() -> Iterator[None]:
-    """In the block one connection is lost after the other.
+def many_losses(seconds: float = HUNG_SECONDS) -> Iterator[None]:
+    """In the block one connection is lost after the other, for so long.
 
     After each login iscsid has a process look at the disks again, and these wait for each other, while
     the next connection is lost: so a task hangs for the kernel only when it has waited for longer.
     """
     before = read(HUNG)
-    write(HUNG, round(HUNG_SECONDS * SLOWNESS))
+    write(HUNG, round(max(seconds, HUNG_SECONDS) * SLOWNESS))
     try:
         yield
     finally:
@@ -169,6 +171,18 @@ class Scene:
         """Wait until the session is there again, on a new connection."""
         self.sim.wait("login", mark, timeout)
         wait_for("the session's return", lambda: self.session.state == "LOGGED_IN", timeout)
+
+    def nobody_waits(self) -> None:
+        """What has waited for the session, iscsid's looks at its disks above all, goes on when it works."""
+        found: list[str] = []
+
+        def free() -> bool:
+            found[:] = stuck.tasks(self.env.driver.module, function="scsi_rescan_device")
+            return not found
+        try:
+            wait_for("an end of all waiting", free, FREE_SECONDS, pause=0.5)
+        except LabError as exc:
+            raise Failure("\n".join([str(exc), *found])) from None
 
     def violations(self) -> int:
         """How many the driver has counted in this session, as an administrator sees it."""

@@ -32,12 +32,12 @@ def inside(stack: str, modules: tuple[str, ...]) -> bool:
     return any(found and found[1] in modules for found in map(_MODULE.search, stack.splitlines()))
 
 
-def tasks(module: str, proc: Path = PROC) -> list[str]:
-    """A line for each such task, with its stack."""
+def tasks(module: str, proc: Path = PROC, function: str = "") -> list[str]:
+    """A line for each such task, or that waits below this function of the kernel, with its stack."""
     found = []
     for path in waiting(proc):
         stack = read(path / "stack", "")
-        if inside(stack, (module, *CLASS)):
+        if inside(stack, (module, *CLASS)) or function and f" {function}+" in stack:
             rows = "; ".join(row.partition("] ")[2] for row in stack.splitlines())
             found.append(f"task {path.name} ({read(path / 'comm', '?').strip()}) waits: {rows}")
     return found

@@ -22,7 +22,7 @@ TARGET = "[<0>] target_wait_for_cmds+0x1/0x2 [target_core_mod]\n[<0>] isert_wait
 class StuckTest(unittest.TestCase):
     """State, and whose function is on the stack."""
 
-    def found(self, *tasks: tuple[str, str, str]) -> list[str]:
+    def found(self, *tasks: tuple[str, str, str], function: str = "") -> list[str]:
         """What is found among tasks of which name, state and stack are given."""
         with tempfile.TemporaryDirectory() as name:
             for number, (comm, state, stack) in enumerate(tasks, 7):
@@ -31,7 +31,7 @@ class StuckTest(unittest.TestCase):
                 (path / "comm").write_text(comm + "\n", encoding="ascii")
                 (path / "stat").write_text(f"{number} ({comm}) {state} 2 0 0", encoding="ascii")
                 (path / "stack").write_text(stack, encoding="ascii")
-            return stuck.tasks("ib_iser_rs", Path(name))
+            return stuck.tasks("ib_iser_rs", Path(name), function)
 
     def test_ours(self) -> None:
         """It is named, with where it waits."""
@@ -46,6 +46,12 @@ class StuckTest(unittest.TestCase):
     def test_others(self) -> None:
         """Whoever can be woken is not stuck, and what others wait for is not ours."""
         self.assertEqual(self.found(("iscsid", "S", OURS), ("fio", "D", LOAD), ("iscsi_np", "D", TARGET)), [])
+
+    def test_a_function(self) -> None:
+        """By its whole name, whoever waits below it is found, too."""
+        task = ("fio", "D", LOAD)
+        self.assertEqual(len(self.found(task, function="blkdev_direct_IO")), 1)
+        self.assertEqual(self.found(task, function="direct_IO"), [])
 
 
 if __name__ == "__main__":
