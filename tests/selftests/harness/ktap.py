@@ -24,7 +24,7 @@ _PLAN = re.compile(r"^1\.\.(\d+)(?:\s*#\s*(.*))?$")
 _RESULT = re.compile(r"^(ok|not ok)\s+(\d+)(?:\s+(?:-\s+)?([^#]*?))?\s*(?:#\s*(.*))?$")
 _SUBTEST = re.compile(r"^#\s*Subtest:\s*(.+)$")
 _BAIL = re.compile(r"^Bail out!\s*(.*)$")
-_DIRECTIVE = re.compile(r"^(SKIP|XFAIL|TODO|TIMEOUT|ERROR)\b[:,]?\s*(.*)$", re.IGNORECASE)
+_DIRECTIVE = re.compile(r"^(SKIP|XFAIL|TIMEOUT|ERROR)\b[:,]?\s*(.*)$", re.IGNORECASE)
 
 
 @dataclass
@@ -116,7 +116,7 @@ def outcome_of(word: str, behind: str) -> tuple[str, str]:
     directive, note = match[1].upper(), match[2]
     if directive == "SKIP":
         return SKIP, note
-    if directive in ("XFAIL", "TODO"):
+    if directive == "XFAIL":
         return XFAIL, note
     return FAIL, f"{directive}: {note}" if note else directive
 

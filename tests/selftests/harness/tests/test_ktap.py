@@ -98,7 +98,7 @@ class ReaderTest(unittest.TestCase):
         for word, behind, wanted in (
                 ("ok", "", (PASS, "")), ("not ok", "", (FAIL, "")), ("ok", "took 3 s", (PASS, "took 3 s")),
                 ("ok", "SKIP no tgt", (SKIP, "no tgt")), ("not ok", "SKIP", (SKIP, "")),
-                ("ok", "XFAIL known", (XFAIL, "known")), ("not ok", "TODO later", (XFAIL, "later")),
+                ("ok", "XFAIL known", (XFAIL, "known")), ("not ok", "XFAIL later", (XFAIL, "later")),
                 ("not ok", "ERROR gone", (FAIL, "ERROR: gone")), ("ok", "SKIPPED", (PASS, "SKIPPED"))):
             self.assertEqual(ktap.outcome_of(word, behind), wanted)
 
