@@ -69,7 +69,7 @@ def add_verbs(add: object) -> None:
     check.add_argument("--driver", choices=("rust", "c"), default="rust",
                        help="c: to see whether a report is the target's or ours")
     check.add_argument("--rdma", choices=("rxe", "siw"), default="rxe",
-                       help="the RDMA device: RoCE or iWARP, in software; tgt does not work with siw")
+                       help="the RDMA device: RoCE or iWARP, in software")
     check.add_argument("--steps", default="", metavar="STEP,STEP",
                        help="only these: use, cycles, resets, abort, link, daemon")
     check.add_argument("--cycles", type=int, default=10, help="logins and logouts in a row")

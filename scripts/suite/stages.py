@@ -23,7 +23,7 @@ the last two in full:
     soak        `make soak` for some minutes with each target
     kunit       the module's KUnit suites
     debug       `make check-debug`, on LIO and then on tgt
-    debug-siw   the same over iWARP, on LIO
+    debug-siw   the same over iWARP
     hostile-debug, soak-debug, peers-debug   those above, on the instrumented kernel
     selftests-debug   tests/selftests, short and long, on the instrumented kernel
     selftests-siw     the same over iWARP
@@ -43,7 +43,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from harness.case import BOTH, LIO
+from harness.case import BOTH
 from harness.ktap import FAIL, PASS, SKIP
 from lab import config, debugkernel
 
@@ -193,7 +193,7 @@ class Suite:
         self._peers("debug", "rxe")
 
     def peers_siw(self) -> None:
-        """The same on that kernel over iWARP, with tgt, too: its machine has siw's device to itself."""
+        """The same on that kernel over iWARP."""
         self._peers("debug", "siw")
 
     def _peers(self, kernel: str, rdma: str) -> None:
@@ -237,9 +237,9 @@ class Suite:
         for target in self.targets():
             self.program(f"demo-{target}", [LAB, "demo", "--target", target], OneReader(), 900)
 
-    def targets(self, possible: Sequence[str] = BOTH) -> Sequence[str]:
-        """The targets asked for, of these."""
-        return tuple(name for name in possible if self.args.target in ("", name))
+    def targets(self) -> Sequence[str]:
+        """The targets asked for."""
+        return tuple(name for name in BOTH if self.args.target in ("", name))
 
     def selftests(self) -> None:
         """The tests in virtual machines, one for each target."""
@@ -306,8 +306,7 @@ class Suite:
         self._debug("siw")
 
     def _debug(self, rdma: str) -> None:
-        # Over siw tgt works over a wire only (Documentation/testing.md), which there is none here.
-        for target in self.targets(BOTH if rdma == "rxe" else LIO):
+        for target in self.targets():
             self.program(named("debug", "stock", target, rdma),
                          [LAB, "check-debug", "--target", target, "--rdma", rdma], KtapReader(), 3600)
 

@@ -66,7 +66,7 @@ def two_paths(env: Env) -> Iterator[tuple[list[Wire], list[Session]]]:
         if env.kind == "lio":
             env.lio(portals=[(w.target.ipv4, PORT) for w in wires])
         else:
-            env.tgt(wired=True)
+            env.tgt()
         sessions = []
         for wire in wires:
             node = env.node(portal=initiator.portal_text(wire.target.ipv4, PORT))

@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
 
 def setup_target(report: Reporter, kind: str) -> net.Network:
     """Network and target of the virtual machine."""
-    with report.step(f"network: {net.chosen()} on a dummy netdev"):
+    with report.step(f"network: {net.chosen()} on {net.ALONE[net.chosen()]}"):
         network = net.up("both")
     if kind == "lio":
         with report.step(f"target: LIO, ramdisk, {network.ipv4} and {network.ipv6}"):

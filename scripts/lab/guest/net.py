@@ -4,7 +4,8 @@
 A dummy netdev makes one machine both target and initiator. With two machines
 the device sits on the virtio link between them. rxe (RoCE) takes its RDMA MTU from the
 netdev: 4200 bytes carry 4096. siw is iWARP, over the kernel's own TCP; stock kernels
-lack it. ISER_RDMA says which.
+lack it. Who listens to all addresses, as tgt does, listens to siw's own netdev only, and a
+machine's own packets come by `lo`; so that is siw's netdev in one machine. ISER_RDMA says which.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from lab.guest.system import modprobe, output, read, run, wait_for, write
 from lab.report import LabError
 
 MTU = 4200
+ALONE = {"rxe": "iser0", "siw": "lo"}          # the netdev of a machine that is both ends
+LO_ADDRESS = "02:00:00:00:77:01"
 MODULES = {"rxe": "rdma_rxe", "siw": "siw"}
 FIRST = -20              # nice
 # siw connects in the handler that the end of a connection waits for. By default TCP tries for two
@@ -95,14 +98,17 @@ def up(role: str = "both") -> Network:
     modprobe(MODULES[kind], "rdma_cm", "rdma_ucm", "ib_uverbs", "ib_umad")
     if kind == "siw":
         write("/proc/sys/net/ipv4/tcp_syn_retries", SYN_RETRIES)
-    if role == "both":
-        netdev = "iser0"
+    netdev = ALONE[kind] if role == "both" else virtio_netdev()
+    if netdev == "iser0":
         modprobe("dummy")
         run("ip", "link", "add", netdev, "type", "dummy")
-    else:
-        netdev = virtio_netdev()
     ipv4, ipv6 = address(role)
-    run("ip", "link", "set", netdev, "mtu", str(MTU), "up")
+    if netdev == "lo":
+        # Its hardware address of zeros makes a GID of zeros, which counts as none.
+        run("ip", "link", "set", "lo", "down", "address", LO_ADDRESS)
+        run("ip", "link", "set", "lo", "up")
+    else:
+        run("ip", "link", "set", netdev, "mtu", str(MTU), "up")
     run("ip", "addr", "add", f"{ipv4}/24", "dev", netdev)
     run("ip", "-6", "addr", "add", f"{ipv6}/64", "dev", netdev, "nodad")
     add_device(device, netdev)
@@ -134,6 +140,9 @@ def down(network: Network) -> None:
     run("rdma", "link", "delete", network.device)
     if network.netdev == "iser0":
         run("ip", "link", "delete", network.netdev)
+    elif network.netdev == "lo":
+        run("ip", "addr", "del", f"{network.ipv4}/24", "dev", "lo")
+        run("ip", "-6", "addr", "del", f"{network.ipv6}/64", "dev", "lo")
 
 
 def wait_peer(address_text: str, timeout: float = 60) -> None:

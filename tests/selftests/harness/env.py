@@ -15,7 +15,7 @@ from typing import Protocol
 
 from harness import kernlog as judge
 from harness import leftover, resend
-from harness.case import BOTH, Failure, Skip, check, equal
+from harness.case import BOTH, Failure, check, equal
 from harness.mishap import Watch
 from lab import kreport
 from lab.guest import detectors, disk, initiator, kernlog, lio, net, tgt
@@ -215,10 +215,8 @@ class Env:
                             parameters={} if SLOWNESS == 1 else {"DefaultTime2Retain": RETAIN_SECONDS})
         return self.serve(replace(target, **changes))  # type: ignore[type-var]
 
-    def tgt(self, wired: bool = False, **changes: object) -> tgt.Target:
-        """A tgt target with one disk; `wired`: it is reached over a wire."""
-        if self.network.kind == "siw" and not wired:
-            raise Skip("siw takes connections of its own network device, and tgt's come by the loopback device")
+    def tgt(self, **changes: object) -> tgt.Target:
+        """A tgt target with one disk."""
         target = tgt.Target(mib=(DISK_MIB,), initiators=(initiator.NAME,))
         return self.serve(replace(target, **changes))  # type: ignore[type-var]
 

@@ -102,7 +102,7 @@ def laid(env: Env) -> Iterator[tuple[Wire, str]]:
         if env.kind == "lio":
             env.lio(portals=[(wire.target.ipv4, PORT)])
         else:
-            env.tgt(wired=True)
+            env.tgt()
         yield wire, initiator.portal_text(wire.target.ipv4, PORT)
     finally:
         with suppress(LabError):
