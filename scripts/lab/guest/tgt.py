@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -147,7 +148,10 @@ class Target:
         self._process.wait()
 
     def down(self) -> None:
-        """End tgtd; sessions are dropped."""
+        """End tgtd; sessions are dropped. If it has ended by itself, that may explain what the test saw."""
+        status = self._process.poll()
+        if status not in (None, -signal.SIGKILL):
+            print(f"# tgtd had ended by itself, with status {status}", flush=True)
         _admin("delete", "target", "--force", "--tid", "1", check=False)
         _admin("delete", "system", check=False)
         try:
