@@ -44,7 +44,7 @@ pub(crate) struct Claimed<'a, C: ChannelOps>(pub(crate) &'a Slot<C>);
 impl<C: ChannelOps> Drop for Claimed<'_, C> {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: By the type invariant; nothing was posted.
+        // SAFETY: By the type invariant.
         unsafe { self.0.give_back() };
     }
 }
@@ -372,9 +372,12 @@ impl<C: ChannelOps> Prepared<'_, C> {
             }
             Err((error, _)) => {
                 slot.data_outs.store(0, Relaxed);
-                // SAFETY: Nothing was posted, and nobody was told to release.
-                unsafe { slot.give_back() };
-                Err(SendError::NotSent(error))
+                // SAFETY: We have published the slot, with one send at least; nothing was posted.
+                if unsafe { slot.take_back() } {
+                    Err(SendError::NotSent(error))
+                } else {
+                    Err(SendError::Partly(error))
+                }
             }
         }
     }

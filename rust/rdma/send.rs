@@ -36,8 +36,8 @@ pub enum SendError {
     /// Nothing was posted and nothing is owned any more. `EAGAIN`: the queue is
     /// full for now; `EBUSY`: the slot's last command is not over.
     NotSent(Error),
-    /// Only a part of the command was posted: the connection must end. What was
-    /// handed over stays owned until then.
+    /// Only a part of the command was posted, or the peer has made up a response before it was:
+    /// the connection must end. What was handed over stays owned until then.
     Partly(Error),
 }
 

@@ -215,17 +215,43 @@ impl<C: ChannelOps> Slot<C> {
         self.state.store(state.to_raw(), Release);
     }
 
-    /// Frees a claimed slot, and drops what was put into it, of a command that could not be
+    /// Frees a claimed slot, and drops what was put into it, of a command that will not be
     /// posted.
     ///
     /// # Safety
     ///
-    /// As for [`Self::publish`]. Nothing was posted, and nobody was told to release.
+    /// As for [`Self::publish`], which was not called.
     #[cold]
     pub(crate) unsafe fn give_back(&self) {
         self.state.store(SlotState::new(false).to_raw(), Relaxed);
         // SAFETY: By the contract.
         drop(unsafe { self.take_owned() });
+    }
+
+    /// Frees a published slot, and drops what was put into it, of a command that could not be
+    /// posted. Returns false, and leaves all to the drain, if the peer has made up a response by
+    /// now: who accepted that is about to complete the command, which therefore counts as sent.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the sender that has published the slot. Nothing was posted, and at least
+    /// one send is counted, so that nobody was told to release.
+    #[cold]
+    pub(crate) unsafe fn take_back(&self) -> bool {
+        let published = self.state.load(Relaxed);
+        let free = SlotState::new(false).to_raw();
+        // Nothing was posted that could complete: only a response changes the state.
+        if SlotState::from_raw(published).is_answered()
+            || self
+                .state
+                .compare_exchange(published, free, AcqRel, Relaxed)
+                .is_err()
+        {
+            return false;
+        }
+        // SAFETY: By the contract.
+        drop(unsafe { self.take_owned() });
+        true
     }
 
     /// Whether guarded sends of the command are not known to have completed.

@@ -163,6 +163,12 @@ impl SlotState {
         self.0 & FINISHING != 0
     }
 
+    /// Whether a response was accepted.
+    #[inline]
+    pub(crate) const fn is_answered(self) -> bool {
+        self.0 & RESPONSE != 0
+    }
+
     /// Whether guarded sends are not known to have completed.
     #[inline]
     pub(crate) const fn is_sending(self) -> bool {

@@ -188,4 +188,34 @@ mod tests {
         assert_eq!(dropped.load(Relaxed), 3);
         Ok(())
     }
+
+    #[test]
+    fn refused_by_the_queue_pair() -> Result {
+        let mut device = Device::with_dma()?;
+        let mut fake = FakeRegion::new(1)?;
+        let slot = slot(&mut fake);
+        let dropped = Arc::new(AtomicU32::new(0), GFP_KERNEL)?;
+        for (answered, gone) in [(false, 1), (true, 1)] {
+            let owner = Owner(List::new(&[512])?, dropped.clone());
+            // SAFETY: The slot is free, and there is no other sender.
+            let (key, _) = unsafe { begin(&slot, device.raw(), owner, 1) }?;
+            let mut state = SlotState::new(false);
+            assert!(state.posted(true, 1).is_ok());
+            // SAFETY: Just claimed.
+            unsafe { slot.publish(state) };
+            if answered {
+                let response = slot.try_update(|state| state.on_response(None, key));
+                assert!(response == Ok(Action::Wait));
+            }
+            // SAFETY: Published by us; nothing was posted.
+            assert_eq!(unsafe { slot.take_back() }, !answered);
+            // Of an answered one the memory stays until the drain.
+            assert_eq!(dropped.load(Relaxed), gone);
+        }
+        assert!(slot.update(SlotState::on_drained) == Action::Release);
+        // SAFETY: As we are told.
+        drop(unsafe { slot.release() });
+        assert_eq!(dropped.load(Relaxed), 2);
+        Ok(())
+    }
 }
