@@ -193,13 +193,13 @@ def task_of_another_command_without_a_key(env: Env) -> None:
         judge_log(env, rows, SILENT)
 
 
-@case(limit=150)
-def after_an_abort(env: Env) -> None:
+@case(limit=150, each={"of_a_read": "read", "without_data": "command"})
+def after_an_abort(env: Env, kind: str) -> None:
     """A command is aborted, and answered after that."""
     with scene(env) as stage:
         told, before = stage.sim.mark(), kernlog.mark("provoke")
-        stage.sim.order("rules read#1 hold; tmf#1 late-answer=1000")
-        reply = stage.provoke("read", timeout=3)
+        stage.sim.order(f"rules {kind}#1 hold; tmf#1 late-answer=1000")
+        reply = stage.provoke(kind, timeout=3)
         check(not reply.good, f"a command without an answer: {reply}")
         stage.refused(told)
         stage.sim.order("rules")
