@@ -2,6 +2,7 @@
 
 //! What a driver implements: [`Transport`], and the types its callbacks exchange.
 
+use crate::bhs::BHS_LEN;
 use crate::{Command, ConnRef, HostParam, MgmtTask, Param, SocketAddr};
 use kernel::device::Device;
 use kernel::prelude::*;
@@ -218,6 +219,13 @@ pub trait Transport: Sized + 'static {
     ///
     /// [`Unanswered`]: crate::Unanswered
     fn xmit_mgmt(conn: &Self::Conn, tx: &mut Self::Tx, task: &mut MgmtTask<'_>) -> Result;
+
+    /// Whether a response that names the task of `bhs`, whose transmission has just failed, is on
+    /// its way to libiscsi. Locked.
+    ///
+    /// A late response to what the task was before, or one that the target has made up. None may be
+    /// accepted any more from here on.
+    fn is_being_answered(tx: &Self::Tx, bhs: &[u8; BHS_LEN]) -> bool;
 
     /// SCSI error handling waits for the command of this task to be let go. Locked.
     ///

@@ -15,7 +15,7 @@ use crate::registration::Registration;
 use crate::request;
 use crate::session;
 use crate::stats::Stats;
-use crate::task::is_untouched;
+use crate::task::{is_untouched, TaskData};
 use crate::{Command, HostParam, MgmtTask, Param, SocketAddr, Transport};
 use core::ptr::{self, NonNull};
 use kernel::ffi::{c_char, c_int, c_uint};
@@ -412,27 +412,34 @@ unsafe extern "C" fn xmit_task<T: Transport>(task: *mut bindings::iscsi_task) ->
     };
     match result {
         Ok(()) => 0,
-        // SAFETY: The lock is held, and what is bound was just used.
-        Err(error) => unsafe { not_sent(task, error) },
+        // SAFETY: The lock is held, what is bound was just used, and none of it is borrowed.
+        Err(error) => unsafe { not_sent::<T>(task, error) },
     }
 }
 
 /// Returns what libiscsi is told of a task that the driver has not sent.
 ///
 /// It takes the task back then, and gives its memory to somebody else. So if somebody has
-/// completed it (a target that makes up a response before it has the command), or still refers to
-/// it, the task counts as sent, and the connection is failed.
+/// completed it (a target that makes up a response before it has the command) or is about to (by a
+/// late response to what the task was before), or still refers to it, the task counts as sent,
+/// and the connection is failed.
 ///
 /// # Safety
 ///
 /// `task` must have been passed to `xmit_task`, whose lock is held, on a connection with
-/// something bound.
+/// something bound, none of which is borrowed.
 #[cold]
-unsafe fn not_sent(task: NonNull<bindings::iscsi_task>, error: Error) -> c_int {
+unsafe fn not_sent<T: Transport>(task: NonNull<bindings::iscsi_task>, error: Error) -> c_int {
     // SAFETY: libiscsi set the connection when it prepared the task, and by the requirements
     // nobody has prepared it again since.
     let conn = unsafe { NonNull::new_unchecked((*task.as_ptr()).conn) };
-    let untouched = {
+    // SAFETY: By the safety requirements.
+    let answered = unsafe { ConnData::<T>::locked(conn) }.is_some_and(|(_, tx)| {
+        // SAFETY: `frwd_lock` is held.
+        T::is_being_answered(tx, unsafe { TaskData::bhs(task) })
+    });
+    // Behind that: a response that is not on its way any more has been delivered under the lock.
+    let untouched = !answered && {
         // SAFETY: The session of a valid connection; softirqs are disabled by `frwd_lock`.
         let _back = unsafe { Back::lock(session_of(conn)) };
         // SAFETY: The lock is held.

@@ -18,6 +18,7 @@ use crate::{
     cm::Handler,
     completion,
     data_out::DataOuts,
+    delivering::Delivering,
     dma::{Buffer, Direction, Pool},
     failure::Failure,
     mr::Region,
@@ -111,6 +112,7 @@ impl<C: ChannelOps> Received<'_, C> {
         if slot.is_sending() {
             channel.qp.sends().poll();
         }
+        channel.delivering.begin(tag);
         // The key is read behind the state that goes with it: the slot may have got a new
         // command since the tag was compared, and a response to the old one proves nothing.
         let action = slot.try_update(|state| {
@@ -185,6 +187,7 @@ pub struct Channel<C: ChannelOps> {
     pub(crate) control: Buffer,
     _headers: Pool,
     closing: AtomicBool,
+    pub(crate) delivering: Delivering,
     /// Drains, one at a time; whether the last one is over.
     drained: Pin<KBox<Mutex<bool>>>,
     // Last: the queue pair goes after everything that lives in its domain.
@@ -273,6 +276,7 @@ impl<C: ChannelOps> Channel<C> {
                 control,
                 _headers: headers,
                 closing: AtomicBool::new(false),
+                delivering: Delivering::new(),
                 drained,
                 qp,
             },

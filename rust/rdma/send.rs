@@ -7,6 +7,7 @@ use crate::{
     data_out::DataOuts,
     prepared::{Claimed, Prepared},
     send_queue::{Share, SqProducer, MAX_CHAIN},
+    slot::Slot,
     slot_state::SlotState,
 };
 use core::sync::atomic::Ordering::Relaxed;
@@ -101,10 +102,10 @@ impl<C: ChannelOps> Sender<C> {
     #[inline(always)]
     pub fn prepare(&mut self, index: u32, tag: u32) -> Result<Prepared<'_, C>> {
         let channel: &Channel<C> = &self.channel;
-        if channel.is_closing() {
-            return Err(ESHUTDOWN);
-        }
         let slot = channel.slots.get(index as usize).ok_or(EINVAL)?;
+        if channel.is_closing() {
+            return Err(self.refuse(slot));
+        }
         // SAFETY: This is the channel's sender.
         if !unsafe { slot.claim(self.sending.fresh) } {
             return Err(EBUSY);
@@ -123,6 +124,26 @@ impl<C: ChannelOps> Sender<C> {
             has_token: false,
             share: Share::Common,
         })
+    }
+
+    /// Begins no command on a closed channel, but ends the one before: no late response to it is
+    /// accepted any more.
+    #[cold]
+    fn refuse(&self, slot: &Slot<C>) -> Error {
+        // SAFETY: This is the sender of the channel, which has the slot.
+        if unsafe { slot.claim(self.sending.fresh) } {
+            // INVARIANT: Just claimed.
+            drop(Claimed(slot));
+        }
+        ESHUTDOWN
+    }
+
+    /// Whether a response with `tag` was accepted and may not be delivered yet. To be asked when a
+    /// command could not be sent: it may be a late one to what had the slot before, and is about
+    /// to be taken for one to this command. From here on none is accepted for it.
+    #[cold]
+    pub fn is_being_answered(&self, tag: u32) -> bool {
+        self.channel.delivering.is(tag)
     }
 
     /// Starts to kill the key of slot `index` without waiting for its response. That it

@@ -174,10 +174,10 @@ impl<C: ChannelOps> Slot<C> {
         if !SlotState::from_raw(old).is_free() {
             return false;
         }
-        // Fails only if a response has come at this very moment.
+        // Fails only if a response has come at this very moment, which has to be seen then.
         let claimed = self
             .state
-            .compare_exchange(old, fresh.to_raw(), AcqRel, Relaxed);
+            .compare_exchange(old, fresh.to_raw(), AcqRel, Acquire);
         if claimed.is_err() {
             return false;
         }

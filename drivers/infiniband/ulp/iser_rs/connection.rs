@@ -50,6 +50,13 @@ impl Tx {
         self.sender.as_mut().ok_or(ENOTCONN)
     }
 
+    /// Whether a response with `tag` was accepted and may not be delivered yet.
+    pub(crate) fn is_being_answered(&self, tag: u32) -> bool {
+        self.sender
+            .as_ref()
+            .is_some_and(|sender| sender.is_being_answered(tag))
+    }
+
     /// Starts to kill the key of task `index`.
     pub(crate) fn invalidate(&mut self, index: u32) -> Result {
         self.sender()?.abort(index)
