@@ -116,8 +116,8 @@ impl<T: Transport> ConnData<T> {
         let bound = unsafe { (*Self::of(conn)).bound };
         // SAFETY: By the type invariant the pointer is NULL or valid as long as the lock is held.
         let bound = unsafe { bound.as_ref()? };
-        // SAFETY: `tx` is only accessed under the lock, and only through this function, which is
-        // called once per critical section.
+        // SAFETY: `tx` is only accessed under the lock, and only through this function, of which
+        // nothing else is alive by the requirements.
         Some((&bound.conn, unsafe { &mut *bound.tx.get() }))
     }
 
