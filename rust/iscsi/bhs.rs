@@ -64,6 +64,12 @@ impl Bhs {
         [bindings::ISCSI_OP_LOGIN_RSP, bindings::ISCSI_OP_TEXT_RSP].contains(&self.opcode())
     }
 
+    /// Whether this is a Reject.
+    #[inline(always)]
+    pub(crate) fn is_reject(&self) -> bool {
+        self.opcode() == bindings::ISCSI_OP_REJECT
+    }
+
     /// Returns the header as libiscsi takes it. It must not be written through.
     #[inline]
     pub(crate) fn as_hdr(&self) -> *mut bindings::iscsi_hdr {

@@ -7,7 +7,8 @@ use crate::bindings;
 use crate::error::ConnError;
 use crate::failing::Failing;
 use crate::lock::{Back, Frwd};
-use crate::Transport;
+use crate::task::TaskData;
+use crate::{Pdu, Transport};
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ptr::{self, addr_of_mut, NonNull};
@@ -314,43 +315,43 @@ impl<T: Transport> ConnRef<T> {
 
     /// Hands a received PDU to libiscsi. Softirq, no lock held.
     ///
-    /// `data` is the data segment without padding. An error is a reason for
-    /// [`ConnRef::fail`].
-    pub fn complete_pdu(&self, bhs: &Bhs, data: &[u8]) -> Result<(), ConnError> {
+    /// `incarnation` is that of the request which the PDU [`ends`](Pdu::ends), if it ends one. No
+    /// PDU may be handed over that ends a request of which the driver said that it was not sent.
+    ///
+    /// # Errors
+    ///
+    /// A reason for [`ConnRef::fail`]. `BAD_ITT`: libiscsi is done with that request, and its task
+    /// perhaps another's.
+    pub fn complete(&self, pdu: Pdu<'_>, incarnation: Option<u32>) -> Result<(), ConnError> {
         // User space may answer a login or text response at once, on another CPU, while
         // libiscsi has not let go of the task that both requests share; it would be
         // told that a login is in progress, and give up. Nothing is sent while we hold
         // this.
-        let negotiates = bhs.is_negotiation_response();
+        let negotiates = pdu.bhs.is_negotiation_response();
         // SAFETY: The session is valid by the type invariant.
         let _frwd = negotiates.then(|| unsafe { Frwd::lock(self.session()) });
-        self.complete_response(bhs, data)
+        self.complete_response(pdu, incarnation)
     }
 
-    /// [`ConnRef::complete_pdu`] for what is no Login or Text Response.
+    /// [`ConnRef::complete`] for what is no Login or Text Response.
     #[inline(always)]
-    pub fn complete_response(&self, bhs: &Bhs, data: &[u8]) -> Result<(), ConnError> {
-        // SAFETY: The session is valid by the type invariant.
-        let back = unsafe { Back::lock(self.session()) };
-        // SAFETY: `back` is held.
-        unsafe { self.complete_locked(&back, bhs, data) }
-    }
-
-    /// Hands a received PDU to libiscsi.
-    ///
-    /// # Safety
-    ///
-    /// `back` must be of the session of this connection.
-    #[inline(always)]
-    unsafe fn complete_locked(
+    pub fn complete_response(
         &self,
-        _back: &Back<'_>,
-        bhs: &Bhs,
-        data: &[u8],
+        pdu: Pdu<'_>,
+        incarnation: Option<u32>,
     ) -> Result<(), ConnError> {
+        // SAFETY: The session is valid by the type invariant.
+        let _back = unsafe { Back::lock(self.session()) };
         // SAFETY: `back_lock` is held.
         if !unsafe { self.is_current() } {
             return Err(ConnError::CONN_FAILED);
+        }
+        if let Some(tag) = pdu.ends() {
+            // SAFETY: Our session, with its tasks in this generation; the lock is held.
+            let is_in = |incarnation| unsafe { TaskData::is_in(self.session(), tag, incarnation) };
+            if !incarnation.is_some_and(is_in) {
+                return Err(ConnError::BAD_ITT);
+            }
         }
         // SAFETY: `back_lock` is held. In this generation the connection is not torn down and
         // the session's tasks are not freed: both happen after `retire`, which takes the lock.
@@ -360,9 +361,9 @@ impl<T: Transport> ConnRef<T> {
         let ret = unsafe {
             bindings::__iscsi_complete_pdu(
                 self.conn.as_ptr(),
-                bhs.as_hdr(),
-                data.as_ptr().cast_mut().cast(),
-                data.len() as c_int,
+                pdu.bhs.as_hdr(),
+                pdu.data.as_ptr().cast_mut().cast(),
+                pdu.data.len() as c_int,
             )
         };
         if ret == 0 {

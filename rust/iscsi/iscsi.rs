@@ -39,11 +39,14 @@ mod failing;
 mod lock;
 mod mgmt;
 mod param;
+mod pdu;
 mod registration;
 mod request;
 mod session;
 mod stats;
 mod task;
+#[cfg(CONFIG_KUNIT = "y")]
+mod task_tests;
 mod transport;
 mod vtable;
 
@@ -55,6 +58,7 @@ pub use iser_bindings::message_allowed;
 pub use iser_bindings::SocketAddr;
 pub use mgmt::{MgmtTask, Unanswered};
 pub use param::{parse_i32, HostParam, Param};
+pub use pdu::{itt_index, Pdu};
 pub use registration::Registration;
 pub use task::{Command, CommandRef, DataOut, Direction};
 pub use transport::{caps, Decision, HostConfig, Negotiated, SessionLimits, Transport};

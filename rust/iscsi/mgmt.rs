@@ -49,6 +49,14 @@ impl MgmtTask<'_> {
         unsafe { (*self.task.as_ptr()).itt as u32 }
     }
 
+    /// Returns which of all requests with its Initiator Task Tag this is, to be handed back with
+    /// the response: see [`ConnRef::complete`](crate::ConnRef::complete).
+    #[inline]
+    pub fn incarnation(&self) -> u32 {
+        // SAFETY: Valid by the type invariant.
+        unsafe { TaskData::incarnation(self.task) }
+    }
+
     /// Tells libiscsi that the connection failed, as soon as the callback that this was passed to
     /// has returned. More than one call does no harm.
     pub fn fail_connection(&self) {

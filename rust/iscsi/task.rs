@@ -6,8 +6,10 @@
 use crate::bhs::{Bhs, BHS_LEN};
 use crate::bindings;
 use crate::failing;
+use crate::pdu::itt_index;
 use core::marker::PhantomData;
 use core::ptr::{addr_of, addr_of_mut, NonNull};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use iser_bindings::ScatterlistOwner;
 use kernel::ffi::{c_int, c_ushort};
 
@@ -19,12 +21,25 @@ use kernel::ffi::{c_int, c_ushort};
 #[repr(C)]
 pub(crate) struct TaskData {
     bhs: Bhs,
+    /// Changes under `back_lock` when the task ends: it carries one request after another, with the
+    /// same Initiator Task Tag, and a target may answer an aborted one when libiscsi prepares the
+    /// next. A response is delivered only to the incarnation that was sent.
+    incarnation: AtomicU32,
 }
 
 /// Behind the task in memory, which libiscsi aligns as the task.
 const _: () = assert!(align_of::<TaskData>() <= align_of::<bindings::iscsi_task>());
 
 impl TaskData {
+    /// What a new session has.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(crate) const fn new() -> Self {
+        Self {
+            bhs: Bhs::ZERO,
+            incarnation: AtomicU32::new(0),
+        }
+    }
+
     /// Lets the task's header point to the one here, for ever: libiscsi never changes that.
     ///
     /// # Safety
@@ -53,6 +68,58 @@ impl TaskData {
     pub(crate) unsafe fn bhs<'a>(task: NonNull<bindings::iscsi_task>) -> &'a [u8; BHS_LEN] {
         // SAFETY: The private data is a `TaskData`. The header is only written under the lock.
         unsafe { &(*(*task.as_ptr()).dd_data.cast::<TaskData>()).bhs.0 }
+    }
+
+    /// Returns the incarnation of a task.
+    ///
+    /// # Safety
+    ///
+    /// `task` must be a task of a session that [`create`](crate::session::create) made.
+    #[inline(always)]
+    pub(crate) unsafe fn incarnation(task: NonNull<bindings::iscsi_task>) -> u32 {
+        // SAFETY: The private data is a `TaskData`.
+        unsafe { &(*(*task.as_ptr()).dd_data.cast::<TaskData>()).incarnation }.load(Relaxed)
+    }
+
+    /// Returns whether the task that `tag` names is still in this incarnation.
+    ///
+    /// # Safety
+    ///
+    /// `session` must be one that [`create`](crate::session::create) made, whose tasks are there
+    /// and whose `back_lock` is held.
+    #[inline(always)]
+    pub(crate) unsafe fn is_in(
+        session: NonNull<bindings::iscsi_session>,
+        tag: u32,
+        incarnation: u32,
+    ) -> bool {
+        let index = itt_index(tag);
+        let session = session.as_ptr();
+        // SAFETY: The session is valid; both are constant.
+        let (cmds, count) = unsafe { ((*session).cmds, (*session).cmds_max) };
+        // Not negative: a session has tasks.
+        if index >= count as u32 {
+            return false;
+        }
+        // SAFETY: The array has `count` tasks of the session.
+        let now = unsafe {
+            let task = *cmds.add(index as usize);
+            Self::incarnation(NonNull::new_unchecked(task))
+        };
+        now == incarnation
+    }
+
+    /// Ends the incarnation of a task: no response to what it was is delivered any more.
+    ///
+    /// # Safety
+    ///
+    /// As for [`TaskData::incarnation`]; `back_lock` of the session must be held.
+    #[inline(always)]
+    pub(crate) unsafe fn end_incarnation(task: NonNull<bindings::iscsi_task>) {
+        // SAFETY: The private data is a `TaskData`.
+        let incarnation = unsafe { &(*(*task.as_ptr()).dd_data.cast::<TaskData>()).incarnation };
+        // Nobody else writes it under the lock.
+        incarnation.store(incarnation.load(Relaxed).wrapping_add(1), Relaxed);
     }
 }
 
@@ -128,6 +195,14 @@ impl Command<'_> {
     pub fn itt_index(&self) -> u32 {
         // SAFETY: Valid by the type invariant; constant.
         unsafe { (*self.task.as_ptr()).itt as u32 }
+    }
+
+    /// Returns which of all requests with its Initiator Task Tag this is, to be handed back with
+    /// the response: see [`ConnRef::complete`](crate::ConnRef::complete).
+    #[inline(always)]
+    pub fn incarnation(&self) -> u32 {
+        // SAFETY: Valid by the type invariant.
+        unsafe { TaskData::incarnation(self.task) }
     }
 
     /// Returns the header that has to be sent.

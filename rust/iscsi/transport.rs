@@ -2,7 +2,6 @@
 
 //! What a driver implements: [`Transport`], and the types its callbacks exchange.
 
-use crate::bhs::BHS_LEN;
 use crate::{Command, ConnRef, HostParam, MgmtTask, Param, SocketAddr};
 use kernel::device::Device;
 use kernel::prelude::*;
@@ -97,7 +96,7 @@ pub enum Decision {
 ///   that [`ep_disconnect`] of an endpoint that is bound nowhere, or no longer, may run beside
 ///   anything;
 /// - *locked* callbacks hold `frwd_lock` of the session with softirqs disabled. They must not
-///   sleep, must not call [`ConnRef::fail`], [`ConnRef::with_tx`] or [`ConnRef::complete_pdu`],
+///   sleep, must not call [`ConnRef::fail`], [`ConnRef::with_tx`] or [`ConnRef::complete`],
 ///   and own [`Tx`].
 ///
 /// # Order
@@ -219,13 +218,6 @@ pub trait Transport: Sized + 'static {
     ///
     /// [`Unanswered`]: crate::Unanswered
     fn xmit_mgmt(conn: &Self::Conn, tx: &mut Self::Tx, task: &mut MgmtTask<'_>) -> Result;
-
-    /// Whether a response that names the task of `bhs`, whose transmission has just failed, is on
-    /// its way to libiscsi. Locked.
-    ///
-    /// A late response to what the task was before, or one that the target has made up. None may be
-    /// accepted any more from here on.
-    fn is_being_answered(tx: &Self::Tx, bhs: &[u8; BHS_LEN]) -> bool;
 
     /// SCSI error handling waits for the command of this task to be let go. Locked.
     ///

@@ -412,38 +412,36 @@ unsafe extern "C" fn xmit_task<T: Transport>(task: *mut bindings::iscsi_task) ->
     };
     match result {
         Ok(()) => 0,
-        // SAFETY: The lock is held, what is bound was just used, and none of it is borrowed.
-        Err(error) => unsafe { not_sent::<T>(task, error) },
+        // SAFETY: The task was passed to us, and the lock is held.
+        Err(error) => unsafe { not_sent(task, error) },
     }
 }
 
 /// Returns what libiscsi is told of a task that the driver has not sent.
 ///
 /// It takes the task back then, and gives its memory to somebody else. So if somebody has
-/// completed it (a target that makes up a response before it has the command) or is about to (by a
-/// late response to what the task was before), or still refers to it, the task counts as sent,
-/// and the connection is failed.
+/// completed it or still refers to it, which takes a mistake of the driver, the task counts as sent,
+/// and the connection is failed. Else nobody completes it from here on.
 ///
 /// # Safety
 ///
 /// `task` must have been passed to `xmit_task`, whose lock is held, on a connection with
-/// something bound, none of which is borrowed.
+/// something bound.
 #[cold]
-unsafe fn not_sent<T: Transport>(task: NonNull<bindings::iscsi_task>, error: Error) -> c_int {
+unsafe fn not_sent(task: NonNull<bindings::iscsi_task>, error: Error) -> c_int {
     // SAFETY: libiscsi set the connection when it prepared the task, and by the requirements
     // nobody has prepared it again since.
     let conn = unsafe { NonNull::new_unchecked((*task.as_ptr()).conn) };
-    // SAFETY: By the safety requirements.
-    let answered = unsafe { ConnData::<T>::locked(conn) }.is_some_and(|(_, tx)| {
-        // SAFETY: `frwd_lock` is held.
-        T::is_being_answered(tx, unsafe { TaskData::bhs(task) })
-    });
-    // Behind that: a response that is not on its way any more has been delivered under the lock.
-    let untouched = !answered && {
+    let untouched = {
         // SAFETY: The session of a valid connection; softirqs are disabled by `frwd_lock`.
         let _back = unsafe { Back::lock(session_of(conn)) };
         // SAFETY: The lock is held.
-        unsafe { is_untouched(task) }
+        let untouched = unsafe { is_untouched(task) };
+        if untouched {
+            // SAFETY: As above.
+            unsafe { TaskData::end_incarnation(task) };
+        }
+        untouched
     };
     if untouched {
         return error.to_errno();
@@ -454,12 +452,15 @@ unsafe fn not_sent<T: Transport>(task: NonNull<bindings::iscsi_task>, error: Err
 }
 
 /// A task becomes free. From whoever puts its last reference; under `back_lock`, at times under
-/// `frwd_lock` too, must not sleep. Nothing depends on the task any more then.
+/// `frwd_lock` too, must not sleep. Nothing depends on the task any more then, and late responses to it are refused.
 ///
 /// # Safety
 ///
-/// To be called by libiscsi only.
-unsafe extern "C" fn cleanup_task(_task: *mut bindings::iscsi_task) {}
+/// To be called by libiscsi only, with a task of a session of ours.
+pub(crate) unsafe extern "C" fn cleanup_task(task: *mut bindings::iscsi_task) {
+    // SAFETY: By the safety requirements; libiscsi holds `back_lock`.
+    unsafe { TaskData::end_incarnation(NonNull::new_unchecked(task)) };
+}
 
 /// Returns what is wrong with the protection information of a command. From completion, under
 /// `back_lock`; must not sleep. No host of ours has any.

@@ -18,7 +18,6 @@ use crate::{
     cm::Handler,
     completion,
     data_out::DataOuts,
-    delivering::Delivering,
     dma::{Buffer, Direction, Pool},
     failure::Failure,
     mr::Region,
@@ -92,14 +91,14 @@ impl<C: ChannelOps> Received<'_, C> {
     }
 
     /// The message is the response to the command of slot `index`, which must have been
-    /// posted with `tag`. Starts a local invalidation where the peer has not
-    /// invalidated the key.
+    /// posted with `tag`. Returns the cookie of that. Starts a local invalidation where the
+    /// peer has not invalidated the key.
     ///
     /// # Errors
     ///
     /// What the peer did wrong. Nothing has changed then.
     #[inline(always)]
-    pub fn respond(&self, index: u32, tag: u32) -> Result<(), Violation> {
+    pub fn respond(&self, index: u32, tag: u32) -> Result<u32, Violation> {
         let channel = self.channel;
         let slot = channel
             .slots
@@ -112,12 +111,7 @@ impl<C: ChannelOps> Received<'_, C> {
         if slot.is_sending() {
             channel.qp.sends().poll();
         }
-        channel.delivering.begin(tag);
-        // The key is read behind the state that goes with it: the slot may have got a new
-        // command since the tag was compared, and a response to the old one proves nothing.
-        let action = slot.try_update(|state| {
-            state.on_response(self.invalidated, slot.rkey.load(Ordering::Relaxed))
-        })?;
+        let (action, cookie) = slot.respond(self.invalidated)?;
         if action == Action::Release {
             // SAFETY: As `update` has told us. The channel is not drained before this
             // callback returns.
@@ -126,7 +120,7 @@ impl<C: ChannelOps> Received<'_, C> {
             // SAFETY: As above.
             unsafe { channel.act_or_fail(slot, action, true) };
         }
-        Ok(())
+        Ok(cookie)
     }
 }
 
@@ -187,7 +181,6 @@ pub struct Channel<C: ChannelOps> {
     pub(crate) control: Buffer,
     _headers: Pool,
     closing: AtomicBool,
-    pub(crate) delivering: Delivering,
     /// Drains, one at a time; whether the last one is over.
     drained: Pin<KBox<Mutex<bool>>>,
     // Last: the queue pair goes after everything that lives in its domain.
@@ -276,7 +269,6 @@ impl<C: ChannelOps> Channel<C> {
                 control,
                 _headers: headers,
                 closing: AtomicBool::new(false),
-                delivering: Delivering::new(),
                 drained,
                 qp,
             },

@@ -244,7 +244,6 @@ pub(crate) unsafe extern "C" fn receive_done<C: ChannelOps>(
         unsafe { failed_completion(channel, status, wc, "receive") };
         Next::Keep
     };
-    channel.delivering.end();
     // SAFETY: The message is gone.
     unsafe { buffer.read(dev) };
     if next == Next::Keep || channel.is_closing() {

@@ -18,7 +18,6 @@ pub mod channel;
 pub mod cm;
 mod completion;
 mod data_out;
-mod delivering;
 pub mod device;
 mod dma;
 #[cfg(CONFIG_KUNIT = "y")]

@@ -7,7 +7,6 @@ use crate::{
     data_out::DataOuts,
     prepared::{Claimed, Prepared},
     send_queue::{Share, SqProducer, MAX_CHAIN},
-    slot::Slot,
     slot_state::SlotState,
 };
 use core::sync::atomic::Ordering::Relaxed;
@@ -93,24 +92,26 @@ impl<C: ChannelOps> Sender<C> {
         }
     }
 
-    /// Begins the command of slot `index`, whose response will name `tag`.
+    /// Begins the command of slot `index`, whose response will name `tag`, and with which
+    /// [`Received::respond`](crate::Received::respond) will return `cookie`.
     ///
     /// # Errors
     ///
     /// `EINVAL` for a slot that does not exist, `EBUSY` while the slot's last
     /// command still owns something, `ESHUTDOWN` if the channel is closed.
     #[inline(always)]
-    pub fn prepare(&mut self, index: u32, tag: u32) -> Result<Prepared<'_, C>> {
+    pub fn prepare(&mut self, index: u32, tag: u32, cookie: u32) -> Result<Prepared<'_, C>> {
         let channel: &Channel<C> = &self.channel;
         let slot = channel.slots.get(index as usize).ok_or(EINVAL)?;
         if channel.is_closing() {
-            return Err(self.refuse(slot));
+            return Err(ESHUTDOWN);
         }
         // SAFETY: This is the channel's sender.
         if !unsafe { slot.claim(self.sending.fresh) } {
             return Err(EBUSY);
         }
         slot.tag.store(tag, Relaxed);
+        slot.cookie.store(cookie, Relaxed);
         // INVARIANT: Just claimed. Nothing is mapped yet.
         Ok(Prepared {
             channel,
@@ -124,26 +125,6 @@ impl<C: ChannelOps> Sender<C> {
             has_token: false,
             share: Share::Common,
         })
-    }
-
-    /// Begins no command on a closed channel, but ends the one before: no late response to it is
-    /// accepted any more.
-    #[cold]
-    fn refuse(&self, slot: &Slot<C>) -> Error {
-        // SAFETY: This is the sender of the channel, which has the slot.
-        if unsafe { slot.claim(self.sending.fresh) } {
-            // INVARIANT: Just claimed.
-            drop(Claimed(slot));
-        }
-        ESHUTDOWN
-    }
-
-    /// Whether a response with `tag` was accepted and may not be delivered yet. To be asked when a
-    /// command could not be sent: it may be a late one to what had the slot before, and is about
-    /// to be taken for one to this command. From here on none is accepted for it.
-    #[cold]
-    pub fn is_being_answered(&self, tag: u32) -> bool {
-        self.channel.delivering.is(tag)
     }
 
     /// Starts to kill the key of slot `index` without waiting for its response. That it

@@ -8,6 +8,7 @@ use crate::{
     channel::ChannelOps,
     dma::SgMapping,
     mr::Region,
+    response::Violation,
     send::SGES,
     slot_state::{Action, SlotState},
 };
@@ -43,7 +44,8 @@ pub(crate) type Done = unsafe extern "C" fn(*mut bindings::ib_cq, *mut bindings:
 ///   does once, until that one has vacated the slot; and by whoever has drained the
 ///   queue pair when there is no sender any more. It is empty in a vacant slot.
 //
-// The first cache line is all that a response looks at; what only the sender uses follows.
+// The first cache line is all that a response looks at; what senders and their completions use
+// follows.
 #[repr(C, align(64))]
 pub(crate) struct Slot<C: ChannelOps> {
     state: AtomicU32,
@@ -51,9 +53,12 @@ pub(crate) struct Slot<C: ChannelOps> {
     pub(crate) tag: AtomicU32,
     /// The key of the command.
     pub(crate) rkey: AtomicU32,
+    /// What the upper layer gets back with the response: by the tag alone it cannot tell a
+    /// command from the slot's last one.
+    pub(crate) cookie: AtomicU32,
+    owned: UnsafeCell<Owned<C>>,
     /// Follow-up sends of the command.
     pub(crate) data_outs: AtomicU32,
-    owned: UnsafeCell<Owned<C>>,
     /// For sends whose completion this slot waits for.
     pub(crate) send_cqe: Opaque<bindings::ib_cqe>,
     /// The same for the last one of several.
@@ -134,6 +139,7 @@ impl<C: ChannelOps> Slot<C> {
             state: AtomicU32::new(SlotState::new(false).to_raw()),
             tag: AtomicU32::new(0),
             rkey: AtomicU32::new(0),
+            cookie: AtomicU32::new(0),
             data_outs: AtomicU32::new(0),
             requests: UnsafeCell::new(requests),
             region: UnsafeCell::new(region),
@@ -174,7 +180,7 @@ impl<C: ChannelOps> Slot<C> {
         if !SlotState::from_raw(old).is_free() {
             return false;
         }
-        // Fails only if a response has come at this very moment, which has to be seen then.
+        // Fails only if a response has come at this very moment.
         let claimed = self
             .state
             .compare_exchange(old, fresh.to_raw(), AcqRel, Acquire);
@@ -278,21 +284,31 @@ impl<C: ChannelOps> Slot<C> {
         }
     }
 
+    /// Reports the response, which has invalidated this key. Returns what to do and the cookie of
+    /// the command. A violation changes nothing.
+    ///
+    /// Key and cookie are read behind the state that goes with them: the slot may have got a new
+    /// command since the caller looked at the tag.
+    #[inline(always)]
+    pub(crate) fn respond(&self, invalidated: Option<u32>) -> Result<(Action, u32), Violation> {
+        self.try_update(|state| {
+            let action = state.on_response(invalidated, self.rkey.load(Relaxed))?;
+            Ok((action, self.cookie.load(Relaxed)))
+        })
+    }
+
     /// As [`Self::update`], for an event that may be refused and then changes nothing.
     #[inline(always)]
-    pub(crate) fn try_update<E>(
-        &self,
-        event: impl Fn(&mut SlotState) -> Result<Action, E>,
-    ) -> Result<Action, E> {
+    fn try_update<R, E>(&self, event: impl Fn(&mut SlotState) -> Result<R, E>) -> Result<R, E> {
         let mut old = self.state.load(Acquire);
         loop {
             let mut state = SlotState::from_raw(old);
-            let action = event(&mut state)?;
+            let result = event(&mut state)?;
             match self
                 .state
                 .compare_exchange_weak(old, state.to_raw(), AcqRel, Acquire)
             {
-                Ok(_) => return Ok(action),
+                Ok(_) => return Ok(result),
                 Err(now) => old = now,
             }
         }

@@ -13,6 +13,7 @@ mod tests {
         failure::Failure,
         fake::{Device, FakeRegion, List, FAILING},
         prepared::Claimed,
+        response::Violation,
         slot::{Memory, Owned, Slot},
         slot_state::{Action, SlotState},
         ScatterlistOwner,
@@ -144,8 +145,8 @@ mod tests {
             unsafe { slot.publish(state) };
             let fresh = SlotState::new(false);
             // The memory stays until the response, the send and the invalidation have come.
-            let response = slot.try_update(|state| state.on_response(None, key));
-            assert!(response == Ok(Action::Wait) && slot.is_sending());
+            let response = slot.respond(None);
+            assert!(response == Ok((Action::Wait, 0)) && slot.is_sending());
             // SAFETY: We are the sender.
             assert!(unsafe { !slot.claim(fresh) });
             assert!(slot.send_done());
@@ -190,6 +191,37 @@ mod tests {
     }
 
     #[test]
+    fn late_response_has_the_cookie_of_its_command() -> Result {
+        let mut fake = FakeRegion::new(1)?;
+        let slot = slot(&mut fake);
+        let mut posted = SlotState::new(false);
+        assert!(posted.posted(false, 0).is_ok());
+        // How many commands the slot has had when the response comes, and what that says.
+        for (commands, response) in [
+            (0, Err(Violation::ResponseUnsent)),
+            (1, Ok((Action::Release, 1))),
+            (2, Ok((Action::Release, 2))),
+        ] {
+            for number in 1..=commands {
+                // SAFETY: The one before has no memory, and there is no other sender.
+                unsafe { assert!(slot.claim(SlotState::new(false))) };
+                // Nothing is accepted for a command before it is sent.
+                assert_eq!(slot.respond(None), Err(Violation::ResponseUnsent));
+                slot.cookie.store(number, Relaxed);
+                // SAFETY: Just claimed.
+                unsafe { slot.publish(posted) };
+            }
+            assert_eq!(slot.respond(None), response);
+            if response.is_ok() {
+                assert_eq!(slot.respond(None), Err(Violation::DuplicateResponse));
+                // SAFETY: As we were told.
+                drop(unsafe { slot.release() });
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn refused_by_the_queue_pair() -> Result {
         let mut device = Device::with_dma()?;
         let mut fake = FakeRegion::new(1)?;
@@ -204,8 +236,8 @@ mod tests {
             // SAFETY: Just claimed.
             unsafe { slot.publish(state) };
             if answered {
-                let response = slot.try_update(|state| state.on_response(None, key));
-                assert!(response == Ok(Action::Wait));
+                let response = slot.respond(None);
+                assert!(response == Ok((Action::Wait, 0)));
             }
             // SAFETY: Published by us; nothing was posted.
             assert_eq!(unsafe { slot.take_back() }, !answered);

@@ -50,13 +50,6 @@ impl Tx {
         self.sender.as_mut().ok_or(ENOTCONN)
     }
 
-    /// Whether a response with `tag` was accepted and may not be delivered yet.
-    pub(crate) fn is_being_answered(&self, tag: u32) -> bool {
-        self.sender
-            .as_ref()
-            .is_some_and(|sender| sender.is_being_answered(tag))
-    }
-
     /// Starts to kill the key of task `index`.
     pub(crate) fn invalidate(&mut self, index: u32) -> Result {
         self.sender()?.abort(index)
@@ -129,7 +122,7 @@ impl Connection {
         let (index, tag) = (command.itt_index(), wire::initiator_task_tag(command.bhs()));
         match command.direction() {
             Direction::Read => {
-                let mut prepared = sender.prepare(index, tag)?;
+                let mut prepared = sender.prepare(index, tag, command.incarnation())?;
                 let owner = command.reference().ok_or(EINVAL)?;
                 prepared.map(owner, rdma::Direction::FromDevice)?;
                 let buffer = remote(prepared.register(Access::RemoteWrite)?);
@@ -140,7 +133,7 @@ impl Connection {
             Direction::Write
                 if command.imm_count() == command.data_len() && command.segments() == 1 =>
             {
-                let mut prepared = sender.prepare(index, tag)?;
+                let mut prepared = sender.prepare(index, tag, command.incarnation())?;
                 let owner = command.reference().ok_or(EINVAL)?;
                 prepared.map(owner, rdma::Direction::ToDevice)?;
                 prepared.short_payload(command.imm_count())?;
@@ -174,7 +167,7 @@ impl Connection {
         tag: u32,
         command: Command<'_>,
     ) -> Result {
-        let mut prepared = sender.prepare(index, tag)?;
+        let mut prepared = sender.prepare(index, tag, command.incarnation())?;
         fill(prepared.header(), command.bhs(), None, None)?;
         self.post(prepared, || command.fail_connection())
     }
@@ -188,7 +181,7 @@ impl Connection {
         tag: u32,
         mut command: Command<'_>,
     ) -> Result {
-        let mut prepared = sender.prepare(index, tag)?;
+        let mut prepared = sender.prepare(index, tag, command.incarnation())?;
         let owner = command.reference().ok_or(EINVAL)?;
         prepared.map(owner, rdma::Direction::ToDevice)?;
         let immediate = command.imm_count();
@@ -241,7 +234,7 @@ impl Connection {
         if wire::is_logout_request(task.bhs()) {
             sender.channel().ops().logs_out(tag);
         }
-        let mut prepared = sender.prepare(task.itt_index(), tag)?;
+        let mut prepared = sender.prepare(task.itt_index(), tag, task.incarnation())?;
         // A ping tells whether the target still takes anything; there are few of these.
         prepared.urgent();
         fill(prepared.header(), task.bhs(), None, None)?;

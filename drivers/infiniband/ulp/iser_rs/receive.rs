@@ -5,21 +5,12 @@
 //! Nothing that the target sends is trusted. The first rule that it breaks ends the
 //! connection, with one message and one counter; libiscsi then recovers.
 
-use crate::{
-    opcode::Opcode,
-    transport::Iser,
-    violation::Violation,
-    wire::{self, BHS_LEN},
-};
-use iscsi::{Bhs, CommandRef, ConnError, ConnRef, SocketAddr, Unanswered};
+use crate::{opcode::Opcode, transport::Iser, violation::Violation, wire};
+use iscsi::{Bhs, CommandRef, ConnError, ConnRef, Pdu, SocketAddr, Unanswered};
 // The kernel's own are calls of C.
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use kernel::prelude::*;
 use rdma::{Channel, ChannelOps, Failure, Next, Received};
-
-/// The bits of an Initiator Task Tag that number the task; libiscsi uses the others
-/// to tell one login of a session from the next.
-const ITT_INDEX: u32 = 0x1fff;
 
 /// The receiving side of a channel.
 pub(crate) struct Receiver {
@@ -73,48 +64,58 @@ impl Receiver {
     #[inline(always)]
     fn process(&self, message: &Received<'_, Self>) -> Result<Next, Breach> {
         let pdu = wire::parse(message.data).map_err(Breach::Pdu)?;
-        if !pdu.itt_is_reserved() {
-            message
-                .respond(pdu.itt & ITT_INDEX, pdu.itt)
-                .map_err(Breach::Command)?;
-        } else if let Some(key) = message.invalidated() {
-            return Err(Breach::Command(rdma::Violation::InvalidationWithoutKey {
-                key,
-            }));
-        }
-        if pdu.opcode != Opcode::ScsiResponse {
-            return self.process_other(&pdu, message.is_large());
-        }
         // Aligned in every buffer: 28 bytes of iSER header come before.
-        match Bhs::from_bytes(pdu.bhs) {
-            Some(bhs) => self.conn.complete_response(bhs, pdu.data),
-            None => self.complete_copy(pdu.bhs, pdu.data),
-        }
-        .map_err(Breach::Iscsi)?;
+        let bhs = match Bhs::from_bytes(pdu.bhs) {
+            Some(bhs) if pdu.opcode == Opcode::ScsiResponse => bhs,
+            _ => return self.process_other(message),
+        };
+        let pdu = Pdu::new(bhs, pdu.data);
+        let incarnation = self.respond(message, &pdu)?;
+        self.conn
+            .complete_response(pdu, incarnation)
+            .map_err(Breach::Iscsi)?;
         Ok(Next::Repost)
     }
 
-    /// Every PDU but a SCSI Response.
+    /// Every PDU but a SCSI Response. Parses it again: to be handed over, it would have to be in
+    /// memory.
     #[inline(never)]
-    fn process_other(&self, pdu: &wire::Received<'_>, large: bool) -> Result<Next, Breach> {
+    fn process_other(&self, message: &Received<'_, Self>) -> Result<Next, Breach> {
+        let pdu = wire::parse(message.data).map_err(Breach::Pdu)?;
+        let bhs = Bhs::new(pdu.bhs);
+        let to_iscsi = Pdu::new(&bhs, pdu.data);
+        let incarnation = self.respond(message, &to_iscsi)?;
         if pdu.opcode == Opcode::LogoutResponse && pdu.itt == self.logout.load(Relaxed) {
             // Before user space learns of it, and disconnects. Of a response that libiscsi
             // refuses, the connection ends anyway.
             self.logged_out.store(true, Relaxed);
         }
-        self.complete_copy(pdu.bhs, pdu.data)
+        self.conn
+            .complete(to_iscsi, incarnation)
             .map_err(Breach::Iscsi)?;
         // Each Login Request posts a large buffer for its response. Everything else
         // gives back what it has taken.
-        if large && pdu.opcode == Opcode::LoginResponse {
+        if message.is_large() && pdu.opcode == Opcode::LoginResponse {
             return Ok(Next::Keep);
         }
         Ok(Next::Repost)
     }
 
-    #[cold]
-    fn complete_copy(&self, bhs: &[u8; BHS_LEN], data: &[u8]) -> Result<(), ConnError> {
-        self.conn.complete_pdu(&Bhs::new(bhs), data)
+    /// Accepts the response that a PDU is, if it ends a task. Returns which incarnation of it.
+    #[inline(always)]
+    fn respond(&self, message: &Received<'_, Self>, pdu: &Pdu<'_>) -> Result<Option<u32>, Breach> {
+        if let Some(tag) = pdu.ends() {
+            let incarnation = message
+                .respond(iscsi::itt_index(tag), tag)
+                .map_err(Breach::Command)?;
+            Ok(Some(incarnation))
+        } else if let Some(key) = message.invalidated() {
+            Err(Breach::Command(rdma::Violation::InvalidationWithoutKey {
+                key,
+            }))
+        } else {
+            Ok(None)
+        }
     }
 
     #[cold]

@@ -5,8 +5,7 @@
 use crate::{
     connection::{Connection, Tx},
     endpoint::{Endpoint, EndpointId},
-    params,
-    wire::{self, BHS_LEN},
+    params, wire,
 };
 use iscsi::{
     caps, Command, ConnRef, Decision, HostConfig, MgmtTask, Negotiated, Param, SessionLimits,
@@ -142,10 +141,6 @@ impl iscsi::Transport for Iser {
 
     fn xmit_mgmt(conn: &Self::Conn, tx: &mut Self::Tx, task: &mut MgmtTask<'_>) -> Result {
         conn.send_control(tx, task)
-    }
-
-    fn is_being_answered(tx: &Self::Tx, bhs: &[u8; BHS_LEN]) -> bool {
-        tx.is_being_answered(wire::initiator_task_tag(bhs))
     }
 
     fn invalidate(_conn: &Self::Conn, tx: &mut Self::Tx, itt_index: u32) {

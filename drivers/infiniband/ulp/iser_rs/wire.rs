@@ -99,14 +99,6 @@ pub(crate) struct Received<'a> {
     pub(crate) itt: u32,
 }
 
-impl Received<'_> {
-    /// Whether the PDU names no task.
-    #[inline]
-    pub(crate) fn itt_is_reserved(&self) -> bool {
-        self.itt == RESERVED_TAG
-    }
-}
-
 /// Checks a message of the target, in the order in which its parts may be relied on.
 ///
 /// `bytes` is what the completion says was received, no more. A target sets neither of the STag

@@ -58,7 +58,6 @@ pub(crate) fn agree(bytes: &[u8]) {
             assert_eq!(received.data, data);
             assert_eq!(&received.bhs[..], &bytes[28..76]);
             assert_eq!(&received.itt.to_ne_bytes()[..], &bytes[44..48]);
-            assert_eq!(received.itt_is_reserved(), bytes[44..48] == [0xff; 4]);
             // A Login Request (0x03) is ours, so what is received stands for what is sent here.
             let mut sent = *received.bhs;
             sent[0] = sent[0] & 0xc0 | 0x03;
