@@ -172,6 +172,10 @@ PINGS = {
     "short": ("len=75", violation("too_short")),
     "a_scsi_response": ("bhs.0=21", REFUSED),
     "a_reject": ("bhs.0=3f itt=reserved", REFUSED),
+    # libiscsi takes it for the answer: it is one like any other, and the second one too many.
+    "a_reject_of_it": ("rejected", SILENT),
+    "two_rejects_of_it": ("rejected twice", violation("(duplicate_response|unknown_command)")),
+    "a_reject_in_another_task": ("rejected itt=random", violation("unknown_command")),
     "hangs_up": ("hangup", LOST),
     "echo_of_512_bytes": ("data=512:5a", REFUSED),
 }

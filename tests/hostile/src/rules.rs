@@ -132,6 +132,8 @@ pub enum Action {
     Late(u64),
     Outside(Outside),
     Twice,
+    /// Of a ping: in the place of the answer, a Reject for too many immediate requests.
+    Rejected,
     /// Once more when another command comes with this tag, so many milliseconds before its data.
     Again(u64),
     Length(usize),
@@ -263,6 +265,7 @@ impl Action {
                 ],
             )?),
             "twice" => Self::Twice,
+            "rejected" => Self::Rejected,
             "again" => Self::Again(number(value)?),
             "len" => Self::Length(number(value)?),
             "iser" => Self::Iser(0, hex(value)?),

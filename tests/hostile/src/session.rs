@@ -27,6 +27,8 @@ const WINDOW: i32 = 64;
 const REMEMBERED: usize = 64;
 /// Text in one login response.
 const PART: usize = 8192;
+/// The reason of a Reject (RFC 7143, section 11.17.1): too many immediate commands.
+const TOO_MANY_IMMEDIATE: u8 = 6;
 
 /// A connection that has been accepted.
 pub struct Session {
@@ -158,6 +160,11 @@ impl Session {
                 let mut reply = Reply::new(opcode::NOP_IN, request.itt());
                 reply.set32(20, RESERVED_TAG);
                 reply.set_data(request.data.clone());
+                if actions.contains(&Action::Rejected) {
+                    reply = Reply::new(opcode::REJECT, RESERVED_TAG);
+                    reply.bhs[2] = TOO_MANY_IMMEDIATE;
+                    reply.set_data(request.bhs.to_vec());
+                }
                 self.respond(reply, &actions, None)?;
             }
             Point::TaskManagement => {
