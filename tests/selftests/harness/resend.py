@@ -70,6 +70,9 @@ def record() -> None:
             define_one(f"p:{GROUP}/{AGAIN}", SENDS_AGAIN)
             define_one(f"r:{GROUP}/{REFUSED}", ("rxe_reg_fast_mr",), " ret=$retval:s32")
             RECORD.mkdir()
+            # That of the kernel log, to which the record is compared: a corrected time stamp counter. By the
+            # common one, which is not, they are seconds apart after some minutes.
+            write(RECORD / "trace_clock", "perf")
             write(RECORD / "events" / GROUP / REFUSED / "filter", "ret != 0")
             for name in (AGAIN, REFUSED):
                 write(RECORD / "events" / GROUP / name / "enable", 1)
