@@ -4,7 +4,7 @@
 
 use crate::bhs::Bhs;
 use crate::bindings;
-use crate::error::ConnError;
+use crate::error::{ConnError, PduError};
 use crate::failing::Failing;
 use crate::lock::{Back, Frwd};
 use crate::task::TaskData;
@@ -315,14 +315,12 @@ impl<T: Transport> ConnRef<T> {
 
     /// Hands a received PDU to libiscsi. Softirq, no lock held.
     ///
-    /// `incarnation` is that of the request which the PDU [`ends`](Pdu::ends), if it ends one. No
-    /// PDU may be handed over that ends a request of which the driver said that it was not sent.
+    /// `incarnation` is that of the request which the PDU [`ends`](Pdu::ends), if it ends one.
     ///
     /// # Errors
     ///
-    /// A reason for [`ConnRef::fail`]. `BAD_ITT`: libiscsi is done with that request, and its task
-    /// perhaps another's.
-    pub fn complete(&self, pdu: Pdu<'_>, incarnation: Option<u32>) -> Result<(), ConnError> {
+    /// A reason to fail the connection.
+    pub fn complete(&self, pdu: Pdu<'_>, incarnation: Option<u32>) -> Result<(), PduError> {
         // User space may answer a login or text response at once, on another CPU, while
         // libiscsi has not let go of the task that both requests share; it would be
         // told that a login is in progress, and give up. Nothing is sent while we hold
@@ -339,25 +337,25 @@ impl<T: Transport> ConnRef<T> {
         &self,
         pdu: Pdu<'_>,
         incarnation: Option<u32>,
-    ) -> Result<(), ConnError> {
+    ) -> Result<(), PduError> {
         // SAFETY: The session is valid by the type invariant.
         let _back = unsafe { Back::lock(self.session()) };
         // SAFETY: `back_lock` is held.
         if !unsafe { self.is_current() } {
-            return Err(ConnError::CONN_FAILED);
+            return Err(PduError::Conn(ConnError::CONN_FAILED));
         }
         if let Some(tag) = pdu.ends() {
             // SAFETY: Our session, with its tasks in this generation; the lock is held.
             let is_in = |incarnation| unsafe { TaskData::is_in(self.session(), tag, incarnation) };
             if !incarnation.is_some_and(is_in) {
-                return Err(ConnError::BAD_ITT);
+                return Err(PduError::Late);
             }
         }
         // SAFETY: `back_lock` is held. In this generation the connection is not torn down and
         // the session's tasks are not freed: both happen after `retire`, which takes the lock.
         // libiscsi only reads header and data; the length of the data is at most that of a
-        // receive buffer. Where libiscsi lets go of the lock to answer a NOP-In, it comes back
-        // only to return.
+        // receive buffer. It lets go of the lock only for what ends no task, to send a NOP-Out,
+        // and comes back only to return.
         let ret = unsafe {
             bindings::__iscsi_complete_pdu(
                 self.conn.as_ptr(),
@@ -369,7 +367,7 @@ impl<T: Transport> ConnRef<T> {
         if ret == 0 {
             return Ok(());
         }
-        Err(ConnError::from_code(ret))
+        Err(PduError::Conn(ConnError::from_code(ret)))
     }
 
     /// Tells libiscsi that the connection failed. Process or softirq, no lock held.

@@ -16,6 +16,15 @@ use kernel::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnError(bindings::iscsi_err);
 
+/// Why libiscsi has not taken a PDU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PduError {
+    /// It is the response to a request that libiscsi is done with. Its task may be another's.
+    Late,
+    /// The connection has ended, or libiscsi says what is wrong with the PDU.
+    Conn(ConnError),
+}
+
 macro_rules! errors {
     ($($(#[$meta:meta])* $name:ident = $value:ident, $text:literal;)*) => {
         impl ConnError {

@@ -52,7 +52,7 @@ mod vtable;
 
 pub use bhs::{Bhs, BHS_LEN};
 pub use conn::ConnRef;
-pub use error::ConnError;
+pub use error::{ConnError, PduError};
 #[doc(hidden)]
 pub use iser_bindings::message_allowed;
 pub use iser_bindings::SocketAddr;

@@ -19,7 +19,7 @@ pub const fn itt_index(tag: u32) -> u32 {
 ///
 /// # Invariants
 ///
-/// libiscsi ends the task of `tag` with this PDU, and none without.
+/// libiscsi ends no task with this PDU but that of `tag`, and none if there is none.
 #[derive(Clone, Copy)]
 pub struct Pdu<'a> {
     pub(crate) bhs: &'a Bhs,
@@ -39,12 +39,12 @@ impl<'a> Pdu<'a> {
                 tag => Some(tag),
             }
         };
-        // INVARIANT: Of a Reject libiscsi looks at the data only if its own tag is reserved, as it
-        // has to be, and ends the task of a ping that was refused. Of all else it looks at the tag.
+        // INVARIANT: A Reject of a ping ends the task that its data name, if its own tag is
+        // reserved, as it has to be. Anything else ends at most the task of its own tag.
         Self { bhs, data, tag }
     }
 
-    /// The Initiator Task Tag of the task that the PDU ends: usually the one in the header, but a
+    /// The Initiator Task Tag of the task that the PDU ends, if libiscsi finds it good: usually the one in the header, but a
     /// Reject names the task in its data.
     #[inline(always)]
     pub fn ends(&self) -> Option<u32> {

@@ -70,11 +70,14 @@ impl TaskData {
         unsafe { &(*(*task.as_ptr()).dd_data.cast::<TaskData>()).bhs.0 }
     }
 
-    /// Returns the incarnation of a task.
+    /// Returns the incarnation of a task. It does not change under `back_lock`, and not while who
+    /// prepares and sends the task has `frwd_lock`: libiscsi's reference keeps it from being freed.
+    /// What the last use has written is seen as the rest of the task is, by libiscsi's own queue of
+    /// free tasks.
     ///
     /// # Safety
     ///
-    /// `task` must be a task of a session that [`create`](crate::session::create) made.
+    /// `task` must be valid, and its private data a [`TaskData`].
     #[inline(always)]
     pub(crate) unsafe fn incarnation(task: NonNull<bindings::iscsi_task>) -> u32 {
         // SAFETY: The private data is a `TaskData`.
@@ -85,8 +88,8 @@ impl TaskData {
     ///
     /// # Safety
     ///
-    /// `session` must be one that [`create`](crate::session::create) made, whose tasks are there
-    /// and whose `back_lock` is held.
+    /// `session` must be valid and have its tasks, each as for [`TaskData::incarnation`].
+    /// `back_lock` must be held, or nobody else know it.
     #[inline(always)]
     pub(crate) unsafe fn is_in(
         session: NonNull<bindings::iscsi_session>,
@@ -113,12 +116,13 @@ impl TaskData {
     ///
     /// # Safety
     ///
-    /// As for [`TaskData::incarnation`]; `back_lock` of the session must be held.
+    /// As for [`TaskData::incarnation`]; `back_lock` of the session must be held, or nobody else
+    /// know the task.
     #[inline(always)]
     pub(crate) unsafe fn end_incarnation(task: NonNull<bindings::iscsi_task>) {
         // SAFETY: The private data is a `TaskData`.
         let incarnation = unsafe { &(*(*task.as_ptr()).dd_data.cast::<TaskData>()).incarnation };
-        // Nobody else writes it under the lock.
+        // Nobody else writes it meanwhile.
         incarnation.store(incarnation.load(Relaxed).wrapping_add(1), Relaxed);
     }
 }

@@ -412,7 +412,7 @@ unsafe extern "C" fn xmit_task<T: Transport>(task: *mut bindings::iscsi_task) ->
     };
     match result {
         Ok(()) => 0,
-        // SAFETY: The task was passed to us, and the lock is held.
+        // SAFETY: The task was passed to us, something is bound, and the lock is held.
         Err(error) => unsafe { not_sent(task, error) },
     }
 }
@@ -452,13 +452,14 @@ unsafe fn not_sent(task: NonNull<bindings::iscsi_task>, error: Error) -> c_int {
 }
 
 /// A task becomes free. From whoever puts its last reference; under `back_lock`, at times under
-/// `frwd_lock` too, must not sleep. Nothing depends on the task any more then, and late responses to it are refused.
+/// `frwd_lock` too, must not sleep. Nothing depends on the task any more then, and late responses
+/// to it are refused.
 ///
 /// # Safety
 ///
-/// To be called by libiscsi only, with a task of a session of ours.
+/// As for [`TaskData::end_incarnation`], which libiscsi's call meets.
 pub(crate) unsafe extern "C" fn cleanup_task(task: *mut bindings::iscsi_task) {
-    // SAFETY: By the safety requirements; libiscsi holds `back_lock`.
+    // SAFETY: By the safety requirements.
     unsafe { TaskData::end_incarnation(NonNull::new_unchecked(task)) };
 }
 

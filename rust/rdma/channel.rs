@@ -113,7 +113,7 @@ impl<C: ChannelOps> Received<'_, C> {
         }
         let (action, cookie) = slot.respond(self.invalidated)?;
         if action == Action::Release {
-            // SAFETY: As `update` has told us. The channel is not drained before this
+            // SAFETY: As `respond` has told us. The channel is not drained before this
             // callback returns.
             channel.release(unsafe { slot.release() }, true);
         } else {
@@ -310,7 +310,7 @@ impl<C: ChannelOps> Channel<C> {
     ///
     /// # Safety
     ///
-    /// `action` must be what the last [`Slot::update`] of this thread has returned for
+    /// `action` must be what the last [`Slot::update`] or [`Slot::respond`] of this thread has returned for
     /// `slot`, and be carried out once.
     pub(crate) unsafe fn act(&self, slot: &Slot<C>, action: Action, ok: bool) -> Result {
         match action {

@@ -288,7 +288,8 @@ impl<C: ChannelOps> Slot<C> {
     /// the command. A violation changes nothing.
     ///
     /// Key and cookie are read behind the state that goes with them: the slot may have got a new
-    /// command since the caller looked at the tag.
+    /// command since the caller looked at the tag. If it got one of the same state in the middle of
+    /// this, they may be the old one's. The upper layer refuses that cookie.
     #[inline(always)]
     pub(crate) fn respond(&self, invalidated: Option<u32>) -> Result<(Action, u32), Violation> {
         self.try_update(|state| {
@@ -326,7 +327,7 @@ impl<C: ChannelOps> Slot<C> {
     ///
     /// # Safety
     ///
-    /// The caller must be who [`Self::update`] has told [`Action::Release`].
+    /// The caller must be who [`Self::update`] or [`Self::respond`] has told [`Action::Release`].
     #[inline(always)]
     pub(crate) unsafe fn release(&self) -> Owned<C> {
         // SAFETY: By the type invariant and the contract.

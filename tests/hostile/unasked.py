@@ -17,11 +17,15 @@ from lab.guest import initiator, kernlog, system
 from lab.guest.system import SLOWNESS, wait_for
 
 MANY = 500
+# After which libiscsi gives a connection up, noop_out_timeout of iscsid.conf.
+PING_SECONDS = 5
 FLOODS = {
     # More than the buffers set aside for them, and than all buffers.
     "17_nops": Row("read flood=nop:0:17", SILENT, end=LIVES, good=True),
     "1000_nops": Row("read flood=nop:0:1000", SILENT, end=LIVES, good=True),
     "10_pings": Row("read flood=ping:0:10", SILENT, end=LIVES, good=True),
+    "a_reject_of_no_ping": Row("read flood=reject:6:1",
+                               violation("(unknown_command|response_unsent|duplicate_response)")),
     "1000_rejects": Row("read flood=reject:1:1000", SILENT, end=LIVES, good=True),
     "300_async_of_scsi": Row("read flood=async:0:300", SILENT, end=LIVES, good=True),
     "300_async_of_a_vendor": Row("read flood=async:255:300", SILENT, end=LIVES, good=True),
@@ -167,15 +171,15 @@ def window_never_opens(env: Env) -> None:
 
 
 PINGS = {
-    "twice": ("twice", violation("(duplicate_response|unknown_command)")),
+    "twice": ("twice", violation("duplicate_response")),
     "wrong_task": ("itt=random", violation("unknown_command")),
     "short": ("len=75", violation("too_short")),
     "a_scsi_response": ("bhs.0=21", REFUSED),
     "a_reject": ("bhs.0=3f itt=reserved", REFUSED),
-    # libiscsi takes it for the answer: it is one like any other, and the second one too many.
-    "a_reject_of_it": ("rejected", SILENT),
-    "two_rejects_of_it": ("rejected twice", violation("(duplicate_response|unknown_command)")),
-    "a_reject_in_another_task": ("rejected itt=random", violation("unknown_command")),
+    "a_reject_with_its_tag": ("bhs.0=3f", REFUSED),
+    # libiscsi takes a Reject that names it for the answer, of which the second one is too many.
+    "two_rejects_of_it": ("rejected twice", violation("duplicate_response")),
+    "a_reject_of_no_task": ("rejected itt=random", violation("unknown_command")),
     "hangs_up": ("hangup", LOST),
     "echo_of_512_bytes": ("data=512:5a", REFUSED),
 }
@@ -194,6 +198,25 @@ def ping_answered_by(env: Env, how: tuple[str, str]) -> None:
         stage.usable()
         stage.works()
         judge_log(env, kernlog.since(before), pattern)
+
+
+@case(limit=180)
+def ping_rejected(env: Env) -> None:
+    """A Reject for too many immediate requests is an answer to the initiator's ping: the connection lives."""
+    with scene(env) as stage:
+        told, before = stage.sim.mark(), kernlog.mark("provoke")
+        stage.sim.order("rules nop rejected")
+        stage.sim.wait("fired nop", told, 30)
+        # Longer than a ping may take.
+        pause(2 * PING_SECONDS)
+        rows = kernlog.since(before)
+        lost = judge.connection_errors(rows)
+        check(not lost, "the connection was lost:\n" + "\n".join(lost))
+        told_by_libiscsi = any("Too many immediate commands" in row for row in rows)
+        check(told_by_libiscsi, "libiscsi does not say that a ping was rejected")
+        stage.sim.order("rules")
+        stage.works()
+        judge_log(env, kernlog.since(before), SILENT)
 
 
 @case(limit=180)

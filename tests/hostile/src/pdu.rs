@@ -33,6 +33,9 @@ pub mod opcode {
     pub const REJECT: u8 = 0x3f;
 }
 
+/// The reason of a Reject (RFC 7143, section 11.17.1): too many immediate commands.
+pub const TOO_MANY_IMMEDIATE: u8 = 6;
+
 /// Memory of the initiator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remote {

@@ -7,7 +7,7 @@
 //! others about every second one is wrong, and the initiator looks at those that come before
 //! its connection has ended.
 
-use crate::pdu::{opcode, Reply, BHS_LEN, HEADERS_LEN, RESERVED_TAG};
+use crate::pdu::{opcode, Reply, BHS_LEN, HEADERS_LEN, RESERVED_TAG, TOO_MANY_IMMEDIATE};
 use fastrand::Rng;
 
 /// What sound PDUs are made with.
@@ -139,6 +139,12 @@ impl Chance {
                 reply.bhs[2] = self.rng.u8(..16);
                 let mut header = self.bytes(BHS_LEN);
                 header[0] = self.rng.u8(..7);
+                if self.one_in(2) {
+                    // Of a ping, which libiscsi ends.
+                    (reply.bhs[2], header[0]) = (TOO_MANY_IMMEDIATE, opcode::NOP_OUT);
+                    let itt = context.itts[self.rng.usize(..context.itts.len())];
+                    header[16..20].copy_from_slice(&itt.to_be_bytes());
+                }
                 reply.set_data(header);
             }
             opcode::SCSI_RESPONSE if self.one_in(2) => {

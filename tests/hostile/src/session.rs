@@ -7,7 +7,7 @@ use crate::{
     control::{say, Done, Order, Shared},
     login,
     patience::slow,
-    pdu::{opcode, Remote, Reply, Request, RESERVED_TAG},
+    pdu::{opcode, Remote, Reply, Request, RESERVED_TAG, TOO_MANY_IMMEDIATE},
     random,
     rules::{Action, Key, Point, Tag, Unsolicited, When},
     verbs::{Failure, Link, REFUSED},
@@ -27,8 +27,6 @@ const WINDOW: i32 = 64;
 const REMEMBERED: usize = 64;
 /// Text in one login response.
 const PART: usize = 8192;
-/// The reason of a Reject (RFC 7143, section 11.17.1): too many immediate commands.
-const TOO_MANY_IMMEDIATE: u8 = 6;
 
 /// A connection that has been accepted.
 pub struct Session {

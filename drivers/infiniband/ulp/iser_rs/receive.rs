@@ -6,7 +6,7 @@
 //! connection, with one message and one counter; libiscsi then recovers.
 
 use crate::{opcode::Opcode, transport::Iser, violation::Violation, wire};
-use iscsi::{Bhs, CommandRef, ConnError, ConnRef, Pdu, SocketAddr, Unanswered};
+use iscsi::{Bhs, CommandRef, ConnError, ConnRef, Pdu, PduError, SocketAddr, Unanswered};
 // The kernel's own are calls of C.
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use kernel::prelude::*;
@@ -32,6 +32,15 @@ enum Breach {
     Pdu(Violation),
     Command(rdma::Violation),
     Iscsi(ConnError),
+}
+
+impl From<PduError> for Breach {
+    fn from(error: PduError) -> Self {
+        match error {
+            PduError::Late => Self::Pdu(Violation::LateResponse),
+            PduError::Conn(error) => Self::Iscsi(error),
+        }
+    }
 }
 
 impl Receiver {
@@ -71,9 +80,7 @@ impl Receiver {
         };
         let pdu = Pdu::new(bhs, pdu.data);
         let incarnation = self.respond(message, &pdu)?;
-        self.conn
-            .complete_response(pdu, incarnation)
-            .map_err(Breach::Iscsi)?;
+        self.conn.complete_response(pdu, incarnation)?;
         Ok(Next::Repost)
     }
 
@@ -90,9 +97,7 @@ impl Receiver {
             // refuses, the connection ends anyway.
             self.logged_out.store(true, Relaxed);
         }
-        self.conn
-            .complete(to_iscsi, incarnation)
-            .map_err(Breach::Iscsi)?;
+        self.conn.complete(to_iscsi, incarnation)?;
         // Each Login Request posts a large buffer for its response. Everything else
         // gives back what it has taken.
         if message.is_large() && pdu.opcode == Opcode::LoginResponse {
@@ -135,7 +140,10 @@ impl Receiver {
                     "{portal}: protocol violation by the target ({}): {v}\n",
                     v.name()
                 );
-                ConnError::PROTO
+                match v {
+                    Violation::LateResponse => ConnError::BAD_ITT,
+                    _ => ConnError::PROTO,
+                }
             }
             Breach::Command(v) => {
                 iscsi::err!(

@@ -61,6 +61,8 @@ pub(crate) enum Violation {
         /// The iSCSI opcode.
         opcode: u8,
     },
+    /// The response to a request that libiscsi is done with, as one that was aborted.
+    LateResponse,
     /// The data segment of a CHECK CONDITION ends within the sense length.
     SenseHeader {
         /// DataSegmentLength.
@@ -88,6 +90,7 @@ impl Violation {
             Self::DataTypePdu { .. } => "data_type_pdu",
             Self::Opcode { .. } => "opcode",
             Self::ReservedTag { .. } => "reserved_tag",
+            Self::LateResponse => "late_response",
             Self::SenseHeader { .. } => "sense_header",
             Self::SenseLength { .. } => "sense_length",
         }
@@ -142,6 +145,7 @@ impl fmt::Display for Violation {
                     "reserved Initiator Task Tag in an answer (opcode {opcode:#04x})"
                 )
             }
+            Self::LateResponse => f.write_str("response to a request that was given up"),
             Self::SenseHeader { segment } => {
                 write!(
                     f,
@@ -227,6 +231,11 @@ mod tests {
                 Violation::ReservedTag { opcode: 0x21 },
                 "reserved_tag",
                 "reserved Initiator Task Tag in an answer (opcode 0x21)",
+            ),
+            (
+                Violation::LateResponse,
+                "late_response",
+                "response to a request that was given up",
             ),
             (
                 Violation::SenseHeader { segment: 1 },
