@@ -275,7 +275,7 @@ impl<C: ChannelOps> Prepared<'_, C> {
         let Sending {
             producer,
             data_out_head,
-            fresh,
+            fresh: _,
         } = sending;
 
         let kind = if guarded {
@@ -339,7 +339,7 @@ impl<C: ChannelOps> Prepared<'_, C> {
         // send without a registration needs no such thing: its completion comes later anyway,
         // and there is no key.
         let counted = registered || !guarded;
-        let mut state = *fresh;
+        let mut state = slot.state();
         let _ = state.posted(registered, u16::from(counted) + u16::from(guarded));
         if has_token {
             // No response will come: the completion of the send ends it.

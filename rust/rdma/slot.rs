@@ -17,7 +17,7 @@ use core::{
     ptr::NonNull,
     // As in the pure code: the kernel's own are calls of C where they compare.
     sync::atomic::{
-        AtomicU32,
+        AtomicU32, AtomicU64,
         Ordering::{AcqRel, Acquire, Relaxed, Release},
     },
 };
@@ -48,7 +48,7 @@ pub(crate) type Done = unsafe extern "C" fn(*mut bindings::ib_cq, *mut bindings:
 // follows.
 #[repr(C, align(64))]
 pub(crate) struct Slot<C: ChannelOps> {
-    state: AtomicU32,
+    state: AtomicU64,
     /// What the response must name.
     pub(crate) tag: AtomicU32,
     /// The key of the command.
@@ -136,7 +136,7 @@ impl<C: ChannelOps> Slot<C> {
             }),
             header,
             header_addr,
-            state: AtomicU32::new(SlotState::new(false).to_raw()),
+            state: AtomicU64::new(SlotState::new(false).to_raw()),
             tag: AtomicU32::new(0),
             rkey: AtomicU32::new(0),
             cookie: AtomicU32::new(0),
@@ -172,18 +172,18 @@ impl<C: ChannelOps> Slot<C> {
     #[inline(always)]
     pub(crate) unsafe fn claim(&self, fresh: SlotState) -> bool {
         let old = self.state.load(Acquire);
-        if SlotState::from_raw(old).is_vacant() {
+        let last = SlotState::from_raw(old);
+        let next = fresh.following(last).to_raw();
+        if last.is_vacant() {
             // What an event may still change in this state has no effect.
-            self.state.store(fresh.to_raw(), Relaxed);
+            self.state.store(next, Relaxed);
             return true;
         }
-        if !SlotState::from_raw(old).is_free() {
+        if !last.is_free() {
             return false;
         }
         // Fails only if a response has come at this very moment.
-        let claimed = self
-            .state
-            .compare_exchange(old, fresh.to_raw(), AcqRel, Acquire);
+        let claimed = self.state.compare_exchange(old, next, AcqRel, Acquire);
         if claimed.is_err() {
             return false;
         }
@@ -211,7 +211,8 @@ impl<C: ChannelOps> Slot<C> {
         unsafe { &mut *self.owned.get() }
     }
 
-    /// Says that the claimed slot's command is about to be posted.
+    /// Says that the claimed slot's command is about to be posted. `state` is the slot's
+    /// [`state`](Self::state) with that reported to it.
     ///
     /// # Safety
     ///
@@ -229,7 +230,8 @@ impl<C: ChannelOps> Slot<C> {
     /// As for [`Self::publish`], which was not called.
     #[cold]
     pub(crate) unsafe fn give_back(&self) {
-        self.state.store(SlotState::new(false).to_raw(), Relaxed);
+        let free = SlotState::new(false).following(self.state());
+        self.state.store(free.to_raw(), Relaxed);
         // SAFETY: By the contract.
         drop(unsafe { self.take_owned() });
     }
@@ -244,13 +246,13 @@ impl<C: ChannelOps> Slot<C> {
     /// one send is counted, so that nobody was told to release.
     #[cold]
     pub(crate) unsafe fn take_back(&self) -> bool {
-        let published = self.state.load(Relaxed);
-        let free = SlotState::new(false).to_raw();
+        let published = self.state();
+        let free = SlotState::new(false).following(published);
         // Nothing was posted that could complete: only a response changes the state.
-        if SlotState::from_raw(published).is_answered()
+        if published.is_answered()
             || self
                 .state
-                .compare_exchange(published, free, AcqRel, Relaxed)
+                .compare_exchange(published.to_raw(), free.to_raw(), AcqRel, Relaxed)
                 .is_err()
         {
             return false;
@@ -260,10 +262,17 @@ impl<C: ChannelOps> Slot<C> {
         true
     }
 
+    /// The state. Others may be about to change it, but for a command that is not published: no
+    /// event of an earlier one reaches that.
+    #[inline(always)]
+    pub(crate) fn state(&self) -> SlotState {
+        SlotState::from_raw(self.state.load(Relaxed))
+    }
+
     /// Whether guarded sends of the command are not known to have completed.
     #[inline(always)]
     pub(crate) fn is_sending(&self) -> bool {
-        SlotState::from_raw(self.state.load(Relaxed)).is_sending()
+        self.state().is_sending()
     }
 
     /// Reports an event, which is one of the methods of [`SlotState`]. `event` may run
@@ -287,9 +296,8 @@ impl<C: ChannelOps> Slot<C> {
     /// Reports the response, which has invalidated this key. Returns what to do and the cookie of
     /// the command. A violation changes nothing.
     ///
-    /// Key and cookie are read behind the state that goes with them: the slot may have got a new
-    /// command since the caller looked at the tag. If it got one of the same state in the middle of
-    /// this, they may be the old one's. The upper layer refuses that cookie.
+    /// Key and cookie are of the command that is answered: the slot may have got a new one since the
+    /// caller looked at the tag, but none while the state is the same.
     #[inline(always)]
     pub(crate) fn respond(&self, invalidated: Option<u32>) -> Result<(Action, u32), Violation> {
         self.try_update(|state| {
@@ -333,7 +341,7 @@ impl<C: ChannelOps> Slot<C> {
         // SAFETY: By the type invariant and the contract.
         let owned = unsafe { self.take_owned() };
         // An event that comes between these lines is lost: the answer to all is "nothing".
-        let mut state = SlotState::from_raw(self.state.load(Relaxed));
+        let mut state = self.state();
         state.vacate();
         self.state.store(state.to_raw(), Release);
         owned

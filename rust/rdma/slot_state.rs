@@ -33,36 +33,40 @@ pub(crate) struct Late;
 /// The state of one command between its first work request and the return of its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
-pub(crate) struct SlotState(u32);
+pub(crate) struct SlotState(u64);
 
 /// The target may use the key.
-const KEY_VALID: u32 = 1 << 0;
+const KEY_VALID: u64 = 1 << 0;
 /// Our LOCAL_INV is under way.
-const KEY_INVALIDATING: u32 = 1 << 1;
+const KEY_INVALIDATING: u64 = 1 << 1;
 /// The target cannot use the key any more.
-const KEY_DEAD: u32 = 1 << 2;
+const KEY_DEAD: u64 = 1 << 2;
 /// Something was posted.
-const POSTED: u32 = 1 << 3;
+const POSTED: u64 = 1 << 3;
 /// The response has arrived.
-const RESPONSE: u32 = 1 << 4;
+const RESPONSE: u64 = 1 << 4;
 /// Error handling asks for the memory.
-const ABORTED: u32 = 1 << 5;
+const ABORTED: u64 = 1 << 5;
 /// The queue pair was drained.
-const DRAINED: u32 = 1 << 6;
+const DRAINED: u64 = 1 << 6;
 /// [`Action::Release`] was said.
-const RELEASED: u32 = 1 << 7;
+const RELEASED: u64 = 1 << 7;
 /// The connection negotiated remote invalidation.
-const REMOTE_INVALIDATION: u32 = 1 << 8;
+const REMOTE_INVALIDATION: u64 = 1 << 8;
 /// What the command owned has been taken out: the slot can be used again.
-const VACANT: u32 = 1 << 9;
-/// Guarded completions still to come. At the top: one too many, an error of ours, borrows from
-/// no flag, and leaves the memory to the drain.
-const SENDS: u32 = 0xffff << 16;
+const VACANT: u64 = 1 << 9;
+/// Guarded completions still to come. Above the flags: one too many, an error of ours, borrows from
+/// none, and leaves the memory to the drain.
+const SENDS: u64 = 0xffff << 16;
+/// Which of the slot's commands it is. No event changes it, so that what was concluded from one
+/// command's state cannot be written into the same state of the next.
+const SEQUENCE: u64 = 0xffff_ffff << 32;
+const ONE_COMMAND: u64 = 1 << 32;
 
-const KEY_LIVE: u32 = KEY_VALID | KEY_INVALIDATING;
-const KEY_ANY: u32 = KEY_LIVE | KEY_DEAD;
+const KEY_LIVE: u64 = KEY_VALID | KEY_INVALIDATING;
+const KEY_ANY: u64 = KEY_LIVE | KEY_DEAD;
 /// Somebody wants the command to finish.
-const FINISHING: u32 = RESPONSE | ABORTED;
+const FINISHING: u64 = RESPONSE | ABORTED;
 
 impl SlotState {
     /// A command of which nothing was posted yet.
@@ -73,6 +77,12 @@ impl SlotState {
         } else {
             0
         })
+    }
+
+    /// The same as the beginning of the command that follows the one of state `last` in a slot.
+    #[inline]
+    pub(crate) const fn following(self, last: Self) -> Self {
+        Self(self.0 & !SEQUENCE | last.0.wrapping_add(ONE_COMMAND) & SEQUENCE)
     }
 
     /// Reports that a chain of work requests is about to be posted.
@@ -86,12 +96,12 @@ impl SlotState {
     /// of completions of sends that will be reported, posting included.
     #[inline]
     pub(crate) fn posted(&mut self, key_valid: bool, guarded_sends: u16) -> Result<(), Late> {
-        let sends = u32::from(guarded_sends).wrapping_mul(Self::ONE_SEND);
+        let sends = u64::from(guarded_sends).wrapping_mul(Self::ONE_SEND);
         // Nearly always the first chain.
-        let first = self.0 & !REMOTE_INVALIDATION == 0;
+        let first = self.0 & !(SEQUENCE | REMOTE_INVALIDATION) == 0;
         if !first
             && (self.0 & (FINISHING | DRAINED | RELEASED) != 0
-                || self.0.checked_add(sends).is_none())
+                || (self.0 & SENDS).wrapping_add(sends) > SENDS)
         {
             return Err(Late);
         }
@@ -125,7 +135,7 @@ impl SlotState {
             });
         }
         if let Some(key) = remote_invalidated {
-            const EXPECTED: u32 = REMOTE_INVALIDATION | KEY_VALID;
+            const EXPECTED: u64 = REMOTE_INVALIDATION | KEY_VALID;
             if key == rkey && self.0 & EXPECTED == EXPECTED {
                 self.0 ^= KEY_VALID | KEY_DEAD;
             } else {
@@ -155,7 +165,7 @@ impl SlotState {
     /// What to subtract from the raw state when a guarded send has completed, successful or
     /// flushed. [`SlotState::settle`] has to follow if [`SlotState::is_finishing`] says so of what
     /// it was subtracted from.
-    pub(crate) const ONE_SEND: u32 = 1 << 16;
+    pub(crate) const ONE_SEND: u64 = 1 << 16;
 
     /// Whether somebody wants the command to finish.
     #[inline]
@@ -234,13 +244,13 @@ impl SlotState {
 
     /// The state as a number without structure, to be kept in an atomic variable.
     #[inline]
-    pub(crate) const fn to_raw(self) -> u32 {
+    pub(crate) const fn to_raw(self) -> u64 {
         self.0
     }
 
     /// The state that [`SlotState::to_raw`] was called on.
     #[inline]
-    pub(crate) const fn from_raw(raw: u32) -> Self {
+    pub(crate) const fn from_raw(raw: u64) -> Self {
         Self(raw)
     }
 
@@ -289,7 +299,7 @@ mod tests {
         }
 
         /// Guarded completions still to come.
-        pub(crate) const fn sends_in_flight(self) -> u32 {
+        pub(crate) const fn sends_in_flight(self) -> u64 {
             (self.0 & SENDS) / Self::ONE_SEND
         }
 
@@ -461,5 +471,25 @@ mod tests {
         let mut state = SlotState::new(false);
         assert!(state.posted(false, u16::MAX).is_ok());
         assert_eq!(state.posted(false, 1), Err(Late));
+    }
+
+    #[test]
+    fn no_command_has_the_state_of_another() {
+        let first = SlotState::new(true);
+        let mut last = first;
+        for number in 1..4 {
+            let fresh = first.following(last);
+            assert_eq!(fresh.to_raw(), first.to_raw() + number * ONE_COMMAND);
+            let mut state = fresh;
+            assert!(state.posted(true, 1).is_ok());
+            assert_eq!(state.on_response(Some(OWN), OWN), Ok(Action::Wait));
+            assert_eq!(state.on_send_done(), Action::Release);
+            state.vacate();
+            // What follows depends on nothing but which command it is.
+            assert_eq!(first.following(state), first.following(fresh));
+            last = state;
+        }
+        // Their number begins again behind 2^32.
+        assert_eq!(first.following(SlotState::from_raw(u64::MAX)), first);
     }
 }

@@ -109,6 +109,18 @@ mod tests {
         }
     }
 
+    /// Says that the command is posted, with a key or without, and so many sends.
+    ///
+    /// # Safety
+    ///
+    /// The caller must be the sender that has claimed the slot.
+    unsafe fn publish(slot: &Slot<Ops>, key_valid: bool, sends: u16) {
+        let mut state = slot.state();
+        assert!(state.posted(key_valid, sends).is_ok());
+        // SAFETY: By the contract.
+        unsafe { slot.publish(state) };
+    }
+
     #[test]
     fn used_again_after_a_failed_map() -> Result {
         let mut device = Device::with_dma()?;
@@ -139,10 +151,8 @@ mod tests {
                 assert_eq!(dropped.load(Relaxed), commands + 1);
                 continue;
             }
-            let mut state = SlotState::new(false);
-            assert!(state.posted(true, 1).is_ok());
             // SAFETY: Just claimed.
-            unsafe { slot.publish(state) };
+            unsafe { publish(&slot, true, 1) };
             let fresh = SlotState::new(false);
             // The memory stays until the response, the send and the invalidation have come.
             let response = slot.respond(None);
@@ -174,10 +184,8 @@ mod tests {
             unsafe { begin(&slot, device.raw(), owner, 1) }?;
             // What the one before has left went with its slot.
             assert_eq!(dropped.load(Relaxed), commands);
-            let mut state = SlotState::new(false);
-            assert!(state.posted(false, 1).is_ok());
             // SAFETY: Just claimed.
-            unsafe { slot.publish(state) };
+            unsafe { publish(&slot, false, 1) };
             assert!(!slot.send_done());
             assert!(!slot.is_sending());
         }
@@ -194,8 +202,6 @@ mod tests {
     fn late_response_has_the_cookie_of_its_command() -> Result {
         let mut fake = FakeRegion::new(1)?;
         let slot = slot(&mut fake);
-        let mut posted = SlotState::new(false);
-        assert!(posted.posted(false, 0).is_ok());
         // How many commands the slot has had when the response comes, and what that says.
         for (commands, response) in [
             (0, Err(Violation::ResponseUnsent)),
@@ -209,7 +215,7 @@ mod tests {
                 assert_eq!(slot.respond(None), Err(Violation::ResponseUnsent));
                 slot.cookie.store(number, Relaxed);
                 // SAFETY: Just claimed.
-                unsafe { slot.publish(posted) };
+                unsafe { publish(&slot, false, 0) };
             }
             assert_eq!(slot.respond(None), response);
             if response.is_ok() {
@@ -217,6 +223,44 @@ mod tests {
                 // SAFETY: As we were told.
                 drop(unsafe { slot.release() });
             }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn event_of_one_command_does_not_change_the_next() -> Result {
+        let mut fake = FakeRegion::new(1)?;
+        let slot = slot(&mut fake);
+        let send = |key| {
+            // SAFETY: There is no other sender; what the last command had needs no dropping.
+            unsafe {
+                assert!(slot.claim(SlotState::new(true)));
+                slot.rkey.store(key, Relaxed);
+                publish(&slot, true, 0);
+            }
+        };
+        for key in 1..=3 {
+            send(key);
+            let runs = AtomicU32::new(0);
+            let action = slot.update(|state| {
+                let own = slot.rkey.load(Relaxed);
+                if runs.fetch_add(1, Relaxed) == 0 {
+                    // Held up here, while the command is aborted and the slot used again.
+                    assert!(slot.update(SlotState::on_abort) == Action::LocalInvalidate);
+                    assert!(slot.update(SlotState::on_invalidated) == Action::Release);
+                    // SAFETY: As we are told.
+                    drop(unsafe { slot.release() });
+                    send(own + 10);
+                }
+                state.on_response(Some(key), own)
+            });
+            // The key that is dead is the first one's: the second one's memory stays.
+            assert_eq!(runs.load(Relaxed), 2);
+            let (own, key) = (key + 10, key);
+            assert_eq!(action, Err(Violation::ForeignKey { key, own }));
+            assert!(slot.respond(Some(own)) == Ok((Action::Release, 0)));
+            // SAFETY: As we are told.
+            drop(unsafe { slot.release() });
         }
         Ok(())
     }
@@ -231,10 +275,8 @@ mod tests {
             let owner = Owner(List::new(&[512])?, dropped.clone());
             // SAFETY: The slot is free, and there is no other sender.
             let (key, _) = unsafe { begin(&slot, device.raw(), owner, 1) }?;
-            let mut state = SlotState::new(false);
-            assert!(state.posted(true, 1).is_ok());
             // SAFETY: Just claimed.
-            unsafe { slot.publish(state) };
+            unsafe { publish(&slot, true, 1) };
             if answered {
                 let response = slot.respond(None);
                 assert!(response == Ok((Action::Wait, 0)));

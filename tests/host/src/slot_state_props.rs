@@ -104,8 +104,9 @@ proptest! {
     /// Honest or not, in order or not: as the model says, and never twice.
     #[test]
     #[cfg_attr(miri, ignore = "takes Miri minutes; the corpus does the same")]
-    fn any_events(negotiated in any::<bool>(), events in vec(any_event(), 0..24)) {
-        let mut state = SlotState::new(negotiated);
+    fn any_events(negotiated in any::<bool>(), last in any::<u64>(), events in vec(any_event(), 0..24)) {
+        // What the slot's last command has left says nothing about this one.
+        let mut state = SlotState::new(negotiated).following(SlotState::from_raw(last));
         let mut model = Model::new(negotiated);
         for event in events {
             step(&mut state, &mut model, event);

@@ -38,7 +38,7 @@ pub(crate) enum Event {
 pub(crate) struct Model {
     negotiated: bool,
     pub(crate) key: Key,
-    pub(crate) sends: u32,
+    pub(crate) sends: u64,
     posted: bool,
     response: bool,
     aborted: bool,
@@ -91,7 +91,7 @@ impl Model {
                     return Err("late");
                 }
                 self.posted = true;
-                self.sends += u32::from(sends);
+                self.sends += u64::from(sends);
                 if key {
                     self.key = Key::Valid;
                 }
@@ -166,8 +166,17 @@ pub(crate) fn step(state: &mut SlotState, model: &mut Model, event: Event) {
     }
     let key_is_live = matches!(model.key, Key::Valid | Key::Invalidating);
     let released = state.clone().settle() == Action::Nothing;
+    let command = state.to_raw() >> 32;
+    assert_eq!(
+        command,
+        before.to_raw() >> 32,
+        "{event:?} is of another command"
+    );
     let without_sends = SlotState::from_raw(state.to_raw() % SlotState::ONE_SEND);
-    assert_eq!(state.to_raw() / SlotState::ONE_SEND, model.sends);
+    assert_eq!(
+        u64::from(state.to_raw() as u32) / SlotState::ONE_SEND,
+        model.sends
+    );
     assert_eq!(released, model.releases > 0);
     // What is released waits to be vacated, and nobody does so here.
     assert_eq!(!without_sends.is_free(), released || key_is_live);
