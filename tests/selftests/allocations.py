@@ -61,7 +61,7 @@ def walk(env: Env, name: str, attempt: Callable[[], str], spared: str) -> int:
             try:
                 ended = attempt()
             except LabError as exc:
-                if target.alive():
+                if not watch.crashed():
                     raise
                 ended = str(exc)
             finally:
@@ -69,14 +69,11 @@ def walk(env: Env, name: str, attempt: Callable[[], str], spared: str) -> int:
             words = said(env, faults.rows)
             print(f"# {name} {number}: {hit or 'none'}: {ended or 'good'} ({'; '.join(words) or 'silent'}), "
                   f"{time.monotonic() - began:.1f} s", flush=True)
-            crashed = not target.alive()
+            crashed = watch.crashed(1 if ended else 0)
             if crashed or (ended and hit is None):
                 spoiled += 1
                 check((crashed or watch.hung_up()) and spoiled <= SPOILED,
                       f"nothing has failed, but: {ended or 'tgtd has crashed'}")
-                if crashed:
-                    print("# tgtd has crashed: once more, with a new one", flush=True)
-                    env.drop_target()
                 number -= 1
                 continue
             if hit is None:

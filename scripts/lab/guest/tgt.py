@@ -9,15 +9,17 @@ completion of its own login response ("non-login pdu during login phase"):
 discover with `attempts`, since neither driver can help that. In the several
 rounds of a login with CHAP the same may crash it: a segmentation fault at the same
 instruction with either driver, the more often the busier the machine is; see
-initiator.in_idle_time().
+initiator.in_idle_time(). So it may where a connection ends under load. Another is started then,
+as the service of the distribution does (Restart=on-failure of its unit).
 """
 
 from __future__ import annotations
 
 import os
 import resource
-import signal
 import subprocess
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -32,11 +34,22 @@ IQN = "iqn.2026-01.lab.iser:tgt"
 POOL_MIB = 64
 ELSEWHERE = "127.0.0.1:3261"
 DIRECTORY = "/run/iser/tgt"
+RUN = "/run/tgtd"                        # of its control socket
+LOG = "/run/iser/tgtd.log"
 BUSY = "this logical unit is still active"
+RESTART_SECONDS = 0.1                    # systemd's, where a unit does not say
 
 
 def _admin(op: str, mode: str, *rest: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     return run("tgtadm", "--lld", "iser", "--op", op, "--mode", mode, *rest, check=check)
+
+
+def privileged() -> None:
+    """What tgtd may, before it starts."""
+    infinite = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, infinite)
+    # The sooner it looks at completions, the rarer the race above.
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
 @dataclass
@@ -50,23 +63,43 @@ class Target:
     devices: Sequence[str] = ()          # LUNs after those in files; written through
     threads: int = 16                    # of each LUN, for its I/O; 16 are tgt's default
     environment: Mapping[str, str] = field(default_factory=dict)    # of tgtd, beside what there is
+    crashes: int = field(default=0, init=False, compare=False)      # how often tgtd has ended by itself
+    _wanted: bool = field(default=False, init=False, compare=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, compare=False, repr=False)
 
     def up(self) -> None:
-        """Start tgtd, whose log goes to the results, and make the target."""
+        """Start tgtd, whose log goes to the results, and make the target; again whenever it crashes."""
         modprobe("rdma_cm", "rdma_ucm", "ib_uverbs")
-        os.makedirs("/run/tgtd", exist_ok=True)
+        os.makedirs(RUN, exist_ok=True)
         os.makedirs(DIRECTORY, exist_ok=True)
+        self._serve()
+        self._wanted = True
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
+        self._keeper.start()
 
-        def privileged() -> None:
-            infinite = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-            resource.setrlimit(resource.RLIMIT_MEMLOCK, infinite)
-            # The sooner it looks at completions, the rarer the race above.
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    def _keep(self) -> None:
+        """Start tgtd again as often as it ends by itself."""
+        while True:
+            status = self._process.wait()
+            time.sleep(RESTART_SECONDS)
+            with self._lock:
+                if not self._wanted:
+                    return
+                self.crashes += 1
+                print(f"# tgtd has ended by itself, with status {status}; another is started", flush=True)
+                try:
+                    self._serve()
+                except LabError as exc:
+                    print(f"# and it does not serve: {exc}", flush=True)
+                    self._process.kill()
+
+    def _serve(self) -> None:
+        """Start one tgtd, and make the target."""
         command = ["tgtd", "-f", "--nr_iothreads", str(self.threads), "--iser", f"pool_sz_mb={POOL_MIB}"]
         if net.chosen() == "siw":
             # A port of iWARP is one of TCP, which tgtd's plain iSCSI would have first.
             command += ["--iscsi", f"portal={ELSEWHERE}"]
-        with open("/run/iser/tgtd.log", "ab") as log:
+        with open(LOG, "ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log,
                 stdin=subprocess.DEVNULL, env={**os.environ, **self.environment}, preexec_fn=privileged)
@@ -119,9 +152,10 @@ class Target:
         _admin("new", "account", "--user", user, "--password", password)
         _admin("bind", "account", "--tid", "1", "--user", user, *how)
 
-    def alive(self) -> bool:
-        """Whether its process, which may end by a segmentation fault, is there."""
-        return self._process.poll() is None
+    def serves(self) -> None:
+        """Wait until there is a tgtd, where one has crashed."""
+        with self._lock:
+            pass
 
     def show(self) -> str:
         """What tgt says about its targets and their sessions."""
@@ -143,21 +177,22 @@ class Target:
         _admin("delete", "conn", "--tid", "1", "--sid", str(session), "--cid", str(connection))
 
     def kill(self) -> None:
-        """End tgtd as a crash would; `up()` finds the disks as they are then."""
+        """End tgtd as a crash would, and start no other; `up()` finds the disks as they are then."""
+        with self._lock:
+            self._wanted = False
         self._process.kill()
-        self._process.wait()
+        self._keeper.join()
 
     def down(self) -> None:
-        """End tgtd; sessions are dropped. If it has ended by itself, that may explain what the test saw."""
-        status = self._process.poll()
-        if status not in (None, -signal.SIGKILL):
-            print(f"# tgtd had ended by itself, with status {status}", flush=True)
+        """End tgtd; sessions are dropped."""
+        with self._lock:
+            self._wanted = False
         _admin("delete", "target", "--force", "--tid", "1", check=False)
         _admin("delete", "system", check=False)
         try:
             self._process.wait(3)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+        self._keeper.join()
         for name in os.listdir(DIRECTORY):
             os.unlink(os.path.join(DIRECTORY, name))

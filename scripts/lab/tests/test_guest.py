@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
 """Logic of the guest's side that needs no guest."""
 
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
 
-from lab.guest import demo, disk, initiator, net, wire
+from lab.guest import demo, disk, initiator, net, tgt, wire
 from lab.guest.driver import Driver
+from lab.guest.system import wait_for
 from lab.report import LabError
 
 FOUND = """192.168.77.1:3260,1 iqn.2026-01.lab.iser:lio
@@ -40,6 +42,67 @@ class DiscoveryTest(unittest.TestCase):
             demo.choose_node(nodes, "192.168.77.1:3260", None)
         with self.assertRaisesRegex(LabError, "does not offer iqn.x"):
             demo.choose_node(nodes, "192.168.77.1:3260", "iqn.x")
+
+
+class TgtTest(unittest.TestCase):
+    """tgtd is started again where it has crashed, and only there. Its programs are made up."""
+
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        top = Path(directory.name)
+        self.starts = top / "starts"
+        self.end = top / "end"
+        tgtd = top / "tgtd"
+        # Serves until it is told how to end.
+        tgtd.write_text(f"""#!/bin/sh
+echo >>{self.starts}
+until [ -e {self.end} ]; do sleep 0.02; done
+end=$(cat {self.end})
+rm {self.end}
+[ "$end" = crash ] && kill -SEGV $$
+""", encoding="ascii")
+        tgtd.chmod(0o755)
+        self.told: list[str] = []
+        for patch in (mock.patch.dict(tgt.os.environ, {"PATH": f"{top}:{tgt.os.environ['PATH']}"}),
+                      mock.patch.object(tgt, "LOG", str(top / "log")),
+                      mock.patch.object(tgt, "DIRECTORY", str(top / "disks")),
+                      mock.patch.object(tgt, "RUN", str(top / "run")),
+                      mock.patch.object(tgt, "_admin", self.admin), mock.patch.object(tgt, "modprobe"),
+                      mock.patch.object(tgt, "privileged"), mock.patch("builtins.print")):
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def admin(self, op: str, mode: str, *_rest: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """What tgtadm would be told."""
+        del check
+        self.told.append(f"{op} {mode}")
+        if (op, mode) == ("delete", "system"):
+            self.end.write_text("done", encoding="ascii")
+        return subprocess.CompletedProcess([], 0, "", "")
+
+    def started(self, times: int) -> None:
+        """Wait until tgtd was started so often."""
+        wait_for(f"start {times}", lambda: self.starts.exists() and self.starts.stat().st_size == times, 10)
+
+    def test_crash(self) -> None:
+        target = tgt.Target(mib=(1, 1))
+        target.up()
+        for crash in 1, 2:
+            self.started(crash)
+            self.told.clear()
+            self.end.write_text("crash", encoding="ascii")
+            wait_for("the crash", lambda c=crash: target.crashes == c, 10)
+            target.serves()
+            self.assertEqual(self.told.count("new logicalunit"), 2)
+        self.started(3)
+        target.kill()
+        self.assertEqual(target.crashes, 2)
+        target.up()
+        self.started(4)
+        target.down()
+        self.assertEqual(self.starts.stat().st_size, 4)
+        self.assertEqual(target.crashes, 2)
 
 
 class DiskTest(unittest.TestCase):

@@ -14,7 +14,6 @@ from lab.guest.initiator import ISCSID_LOG
 from lab.guest.system import wait_for
 from lab.report import LabError
 
-TGT_LOG = "/run/iser/tgtd.log"
 TGT_TOO_EARLY = "non-login pdu during login phase"
 # LIO sets the length of an answer's text to 0 after it has posted the answer, and not before
 # the next request may have come on another processor: then the answer to that has no text.
@@ -46,32 +45,31 @@ class Watch:
 
     def __init__(self, target: object) -> None:
         self.target = target
-        self._tgtd = Tail(TGT_LOG)
+        self._crashes = target.crashes if isinstance(target, tgt.Target) else 0
+        self._tgtd = Tail(tgt.LOG)
         self._iscsid = Tail(ISCSID_LOG)
 
     def hung_up(self) -> bool:
         """Whether tgt has taken a request for one that came too early; see lab.guest.tgt."""
         return isinstance(self.target, tgt.Target) and self._tgtd.has(TGT_TOO_EARLY)
 
+    def crashed(self, within: float = 1) -> bool:
+        """Whether tgtd has crashed, which iscsiadm may know first; if so, another one serves."""
+        target = self.target
+        if not isinstance(target, tgt.Target):
+            return False
+        try:
+            wait_for("the end of tgtd", lambda: target.crashes != self._crashes, within)
+        except LabError:
+            return False
+        target.serves()
+        return True
+
     def spoiled(self, chap: bool) -> bool:
-        """Whether the target has spoiled the login; says how, and mends what it can."""
+        """Whether the target has spoiled the login; says how."""
         if isinstance(self.target, tgt.Target):
-            if chap and _ends(self.target):
-                print("# tgtd has crashed in the login: once more, with a new one", flush=True)
-                self.target.down()
-                self.target.up()
-                return True
-            return self.hung_up()
+            return chap and self.crashed() or self.hung_up()
         if chap and self._iscsid.has(LIO_LOST_TEXT):
             print("# LIO has answered without its text: once more", flush=True)
             return True
         return False
-
-
-def _ends(target: tgt.Target) -> bool:
-    """Whether tgtd has crashed. iscsiadm may know before its process is gone."""
-    try:
-        wait_for("the end of tgtd", lambda: not target.alive(), 1)
-    except LabError:
-        return False
-    return True

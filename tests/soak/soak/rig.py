@@ -82,6 +82,7 @@ class Rig:
         self.slow: slow.Slow | None = None
         self.loads: list[Load] = []
         self.notes: list[str] = []       # of the step that is under way
+        self._crashes = 0                # of tgtd, that are noted
         self.injected = True             # its fault came about
         self._stack = ExitStack()
 
@@ -204,9 +205,9 @@ class Rig:
 
     def _mend(self, seconds: float) -> None:
         """What of others has broken beside what was to break: tgt, and rxe's queue pair 1."""
-        if isinstance(self.target, tgt.Target) and not self.target.alive():
+        if isinstance(self.target, tgt.Target) and self.target.crashes != self._crashes:
+            self._crashes = self.target.crashes
             self.note("tgtd has crashed by itself")
-            self.target.up()
         if seconds < STALLED_SECONDS * SLOWNESS or self.session.state == "LOGGED_IN":
             return
         if self.wire.initiator.queue_pair_1() != CONNECTS:

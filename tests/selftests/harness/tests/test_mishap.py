@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import unittest
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -13,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from harness import mishap  # noqa: E402
 from lab.guest import lio, tgt  # noqa: E402
+from lab.report import LabError  # noqa: E402
 
 
 class WatchTest(unittest.TestCase):
@@ -23,8 +25,8 @@ class WatchTest(unittest.TestCase):
         self.addCleanup(directory.cleanup)
         self.tgtd = Path(directory.name) / "tgtd"
         self.iscsid = Path(directory.name) / "iscsid"
-        for name, path in (("TGT_LOG", self.tgtd), ("ISCSID_LOG", self.iscsid)):
-            patch = mock.patch.object(mishap, name, str(path))
+        for where, name, path in ((tgt, "LOG", self.tgtd), (mishap, "ISCSID_LOG", self.iscsid)):
+            patch = mock.patch.object(where, name, str(path))
             patch.start()
             self.addCleanup(patch.stop)
         self.lio = lio.Target([("192.0.2.1", 3260)], [])
@@ -51,12 +53,19 @@ class WatchTest(unittest.TestCase):
         self.assertFalse(other.spoiled(chap=True))
 
     def test_crashed(self) -> None:
-        with (mock.patch.object(tgt.Target, "alive", return_value=False),
-              mock.patch.object(tgt.Target, "down") as down,
-              mock.patch.object(tgt.Target, "up") as up):
-            self.assertTrue(mishap.Watch(self.tgt).spoiled(chap=True))
-        down.assert_called_once_with()
-        up.assert_called_once_with()
+        self.tgt.crashes = 1
+        with mock.patch.object(mishap, "wait_for", self.at_once):
+            for chap, crashed in (True, False), (False, True), (True, True):
+                watch = mishap.Watch(self.tgt)
+                self.tgt.crashes += crashed
+                self.assertEqual(watch.spoiled(chap), chap and crashed)
+            self.assertFalse(mishap.Watch(self.lio).crashed())
+
+    @staticmethod
+    def at_once(what: str, condition: Callable[[], bool], _timeout: float) -> None:
+        """What is not true already will never be."""
+        if not condition():
+            raise LabError(what)
 
 
 if __name__ == "__main__":

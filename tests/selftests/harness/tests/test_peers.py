@@ -21,17 +21,13 @@ class MachineTest(unittest.TestCase):
 
     def setUp(self) -> None:
         self.asked: list[tuple[object, ...]] = []
-        self.alive = True
 
         def ask(*words: object, **options: object) -> list[object]:
             self.asked.append(words)
             return [] if words == ("target log",) else words[1:]
 
-        def call(host: str, name: str) -> bool:
-            self.assertEqual((host, name), ("192.168.77.1", "alive"))
-            return self.alive
-        for patch in (mock.patch.object(peers.hand, "ask", ask), mock.patch.object(peers.peer, "call", call),
-                      mock.patch.object(peers.peer, "wait"), mock.patch("builtins.print")):
+        for patch in (mock.patch.object(peers.hand, "ask", ask), mock.patch.object(peers.peer, "wait"),
+                      mock.patch("builtins.print")):
             patch.start()
             self.addCleanup(patch.stop)
 
@@ -40,14 +36,6 @@ class MachineTest(unittest.TestCase):
         machine.up()
         machine.down()
         self.assertEqual(self.asked, [("start target", "lio"), ("kill target",)])
-
-    def test_mended_only_if_it_crashed(self) -> None:
-        peers.Machine("tgt").mend()
-        self.alive = False
-        peers.Machine("lio").mend()
-        self.assertEqual(self.asked, [])
-        peers.Machine("tgt").mend()
-        self.assertEqual(self.asked, [("kill target",), ("start target", "tgt")])
 
     def test_one_serves_while_it_is_the_same(self) -> None:
         env = peers.Peers()
