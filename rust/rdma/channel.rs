@@ -104,14 +104,11 @@ impl<C: ChannelOps> Received<'_, C> {
             .slots
             .get(index as usize)
             .ok_or(Violation::UnknownCommand)?;
-        if slot.tag.load(Ordering::Relaxed) != tag {
-            return Err(Violation::UnknownCommand);
-        }
         // A send seldom completes behind its response. Nobody has looked yet.
         if slot.is_sending() {
             channel.qp.sends().poll();
         }
-        let (action, cookie) = slot.respond(self.invalidated)?;
+        let (action, cookie) = slot.respond(tag, self.invalidated)?;
         if action == Action::Release {
             // SAFETY: As `respond` has told us. The channel is not drained before this
             // callback returns.
@@ -201,6 +198,8 @@ impl<C: ChannelOps> Channel<C> {
     /// `EINVAL` if the queue pair is too small for one command per slot to be
     /// invalidated at the same time; otherwise what allocation returns.
     pub fn new(qp: Qp<C::Cm>, ops: C, config: ChannelConfig) -> Result<(Arc<Self>, Sender<C>)> {
+        // A cache line, which is what a slot is aligned to.
+        const { assert!(Slot::<C>::LOOKED_AT <= align_of::<Slot<C>>()) };
         let dev = qp.device();
         let slots_len = config.slots as usize;
         // A send is a header and a payload at least.
@@ -310,8 +309,8 @@ impl<C: ChannelOps> Channel<C> {
     ///
     /// # Safety
     ///
-    /// `action` must be what the last [`Slot::update`] or [`Slot::respond`] of this thread has returned for
-    /// `slot`, and be carried out once.
+    /// `action` must be what the last [`Slot::update`], [`Slot::settle`] or [`Slot::respond`] of this
+    /// thread has returned for `slot`, and be carried out once.
     pub(crate) unsafe fn act(&self, slot: &Slot<C>, action: Action, ok: bool) -> Result {
         match action {
             Action::Nothing => Ok(()),
@@ -337,15 +336,15 @@ impl<C: ChannelOps> Channel<C> {
         sends.arm();
     }
 
-    /// Lets the command of a slot go on, whose last send has completed.
+    /// Lets the command of a slot go on, of which a send has completed in this state.
     ///
     /// # Errors
     ///
     /// As for [`Self::act`].
     #[cold]
-    pub(crate) fn settle(&self, slot: &Slot<C>, ok: bool) -> Result {
-        let action = slot.update(SlotState::settle);
-        // SAFETY: As `update` has told us.
+    pub(crate) fn settle(&self, slot: &Slot<C>, sent: SlotState, ok: bool) -> Result {
+        let action = slot.settle(sent);
+        // SAFETY: As `settle` has told us.
         unsafe { self.act(slot, action, ok) }
     }
 

@@ -98,8 +98,8 @@ pub(crate) unsafe extern "C" fn send_done<C: ChannelOps>(
         return last_of_chain(channel, slot, false);
     }
     channel.qp.sends().account().retire();
-    if slot.send_done() {
-        last_send_done(channel, slot, true);
+    if let Some(sent) = slot.send_done() {
+        last_send_done(channel, slot, sent, true);
     }
 }
 
@@ -131,15 +131,15 @@ fn last_of_chain<C: ChannelOps>(channel: &Channel<C>, slot: &Slot<C>, ok: bool) 
     if let Some(pool) = channel.data_outs.as_ref() {
         pool.retire(count);
     }
-    if slot.send_done() {
-        last_send_done(channel, slot, ok);
+    if let Some(sent) = slot.send_done() {
+        last_send_done(channel, slot, sent, ok);
     }
 }
 
 /// The last send of a command has completed that somebody waits for.
 #[inline(never)]
-fn last_send_done<C: ChannelOps>(channel: &Channel<C>, slot: &Slot<C>, ok: bool) {
-    if let Err(error) = channel.settle(slot, ok) {
+fn last_send_done<C: ChannelOps>(channel: &Channel<C>, slot: &Slot<C>, sent: SlotState, ok: bool) {
+    if let Err(error) = channel.settle(slot, sent, ok) {
         channel.invalidation_failed(error);
     }
 }

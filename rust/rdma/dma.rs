@@ -221,7 +221,7 @@ unsafe fn map_sg(
 ///
 /// # Invariants
 ///
-/// `sgl` has `nents` entries, mapped for `dev` in direction `dir` to `mapped > 0`
+/// `sgl` has as many entries as `nents` says, mapped for `dev` in its direction to `mapped > 0`
 /// segments. Whoever holds the mapping also holds the list's owner and drops the
 /// mapping first; `dev` outlives both.
 //
@@ -229,10 +229,11 @@ unsafe fn map_sg(
 #[repr(C)]
 pub(crate) struct SgMapping {
     mapped: i32,
+    /// Negative if the device reads. A field for the direction would be one too many for the cache
+    /// line that a response looks at.
     nents: i32,
     dev: *mut bindings::ib_device,
     sgl: *mut bindings::scatterlist,
-    dir: Direction,
 }
 
 // SAFETY: A mapping is tied to no thread.
@@ -266,9 +267,11 @@ impl SgMapping {
         Some(Self {
             dev,
             sgl,
-            nents,
+            nents: match dir {
+                Direction::FromDevice => nents,
+                Direction::ToDevice => -nents,
+            },
             mapped,
-            dir,
         })
     }
 
@@ -352,7 +355,13 @@ impl Drop for SgMapping {
         // SAFETY: By the type invariants. A virtual device has nothing to unmap.
         unsafe {
             if !(*self.dev).dma_device.is_null() {
-                bindings::ib_dma_unmap_sg(self.dev, self.sgl, self.nents, self.dir.as_raw());
+                let dir = if self.nents < 0 {
+                    Direction::ToDevice
+                } else {
+                    Direction::FromDevice
+                };
+                let nents = self.nents.wrapping_abs();
+                bindings::ib_dma_unmap_sg(self.dev, self.sgl, nents, dir.as_raw());
             }
         }
     }

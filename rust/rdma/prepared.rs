@@ -289,7 +289,27 @@ impl<C: ChannelOps> Prepared<'_, C> {
         else {
             return Err(SendError::NotSent(EAGAIN));
         };
+        // A response that the peer has made up must neither get an invalidation in front of the
+        // registration nor find nothing to wait for: posting counts as a send. A guarded
+        // send without a registration needs no such thing: its completion comes later anyway,
+        // and there is no key.
+        let counted = registered || !guarded;
+        let mut state = slot.state();
+        if state
+            .posted(registered, u16::from(counted) + u16::from(guarded))
+            .is_err()
+        {
+            // A completion too many; the slot is as good as new when it is given back.
+            return Err(SendError::NotSent(EIO));
+        }
+        if has_token {
+            // No response will come: the completion of the send ends it.
+            let _ = state.on_abort();
+        }
+        // The slot owns everything before the device can complete any of it.
         core::mem::forget(claimed);
+        // SAFETY: We are the sender that has claimed the slot.
+        unsafe { slot.publish(state) };
 
         // SAFETY: The slot's header is mapped for the channel's life.
         unsafe {
@@ -333,29 +353,14 @@ impl<C: ChannelOps> Prepared<'_, C> {
         }
         let first: *const bindings::ib_send_wr = if registered { &reg.wr } else { send };
 
-        // The slot owns everything before the device can complete any of it. A response
-        // that the peer has made up must neither get an invalidation in front of the
-        // registration nor find nothing to wait for: posting counts as a send. A guarded
-        // send without a registration needs no such thing: its completion comes later anyway,
-        // and there is no key.
-        let counted = registered || !guarded;
-        let mut state = slot.state();
-        let _ = state.posted(registered, u16::from(counted) + u16::from(guarded));
-        if has_token {
-            // No response will come: the completion of the send ends it.
-            let _ = state.on_abort();
-        }
-        // SAFETY: We are the sender that has claimed the slot.
-        unsafe { slot.publish(state) };
-
         // SAFETY: Headers, payload and completion entries stay until the drain, by the
         // type invariant of `Channel` and because the slot owns user memory.
         match unsafe { channel.qp.post_send(first) } {
             Ok(()) => {
                 plan.commit();
                 *data_out_head = data_out_head.wrapping_add(data_outs);
-                if counted && slot.send_done() {
-                    return channel.settle(slot, true).map_err(SendError::Partly);
+                if let Some(sent) = counted.then(|| slot.send_done()).flatten() {
+                    return channel.settle(slot, sent, true).map_err(SendError::Partly);
                 }
                 if has_token {
                     channel.await_sends();
@@ -365,8 +370,8 @@ impl<C: ChannelOps> Prepared<'_, C> {
             Err((error, bad)) if !core::ptr::eq(bad, first) => {
                 plan.commit();
                 *data_out_head = data_out_head.wrapping_add(data_outs);
-                if counted && slot.send_done() {
-                    let _ = channel.settle(slot, false);
+                if let Some(sent) = counted.then(|| slot.send_done()).flatten() {
+                    let _ = channel.settle(slot, sent, false);
                 }
                 Err(SendError::Partly(error))
             }

@@ -14,6 +14,7 @@ use crate::{
 };
 use core::{
     cell::UnsafeCell,
+    convert::Infallible,
     ptr::NonNull,
     // As in the pure code: the kernel's own are calls of C where they compare.
     sync::atomic::{
@@ -106,6 +107,9 @@ pub(crate) enum Owned<C: ChannelOps> {
 }
 
 impl<C: ChannelOps> Slot<C> {
+    /// Bytes that a response looks at.
+    pub(crate) const LOOKED_AT: usize = core::mem::offset_of!(Self, owned) + size_of::<Owned<C>>();
+
     pub(crate) fn new(
         header: NonNull<u8>,
         header_addr: u64,
@@ -182,7 +186,7 @@ impl<C: ChannelOps> Slot<C> {
         if !last.is_free() {
             return false;
         }
-        // Fails only if a response has come at this very moment.
+        // Fails only if an event of the command has come at this very moment.
         let claimed = self.state.compare_exchange(old, next, AcqRel, Acquire);
         if claimed.is_err() {
             return false;
@@ -211,12 +215,12 @@ impl<C: ChannelOps> Slot<C> {
         unsafe { &mut *self.owned.get() }
     }
 
-    /// Says that the claimed slot's command is about to be posted. `state` is the slot's
-    /// [`state`](Self::state) with that reported to it.
+    /// Says that the claimed slot's command is about to be posted.
     ///
     /// # Safety
     ///
-    /// To be called by the sender that has claimed the slot.
+    /// To be called by the sender that has claimed the slot. `state` must be [`Self::state`] with
+    /// nothing but that reported to it.
     #[inline(always)]
     pub(crate) unsafe fn publish(&self, state: SlotState) {
         self.state.store(state.to_raw(), Release);
@@ -262,8 +266,7 @@ impl<C: ChannelOps> Slot<C> {
         true
     }
 
-    /// The state. Others may be about to change it, but for a command that is not published: no
-    /// event of an earlier one reaches that.
+    /// The state. Others may be about to change it, unless the command is claimed and not published.
     #[inline(always)]
     pub(crate) fn state(&self) -> SlotState {
         SlotState::from_raw(self.state.load(Relaxed))
@@ -279,28 +282,27 @@ impl<C: ChannelOps> Slot<C> {
     /// again if another processor was faster; its last run counts.
     #[inline(always)]
     pub(crate) fn update<R>(&self, event: impl Fn(&mut SlotState) -> R) -> R {
-        let mut old = self.state.load(Acquire);
-        loop {
-            let mut state = SlotState::from_raw(old);
-            let result = event(&mut state);
-            match self
-                .state
-                .compare_exchange_weak(old, state.to_raw(), AcqRel, Acquire)
-            {
-                Ok(_) => return result,
-                Err(now) => old = now,
-            }
+        match self.try_update(|state| Ok::<_, Infallible>(event(state))) {
+            Ok(result) => result,
+            Err(never) => match never {},
         }
     }
 
-    /// Reports the response, which has invalidated this key. Returns what to do and the cookie of
-    /// the command. A violation changes nothing.
+    /// Reports the response, which names this tag and has invalidated this key. Returns what to do
+    /// and the cookie of the command. A violation changes nothing.
     ///
-    /// Key and cookie are of the command that is answered: the slot may have got a new one since the
-    /// caller looked at the tag, but none while the state is the same.
+    /// Tag, key and cookie are of the command that is answered: none of them changes while the
+    /// state is the same.
     #[inline(always)]
-    pub(crate) fn respond(&self, invalidated: Option<u32>) -> Result<(Action, u32), Violation> {
+    pub(crate) fn respond(
+        &self,
+        tag: u32,
+        invalidated: Option<u32>,
+    ) -> Result<(Action, u32), Violation> {
         self.try_update(|state| {
+            if self.tag.load(Relaxed) != tag {
+                return Err(Violation::UnknownCommand);
+            }
             let action = state.on_response(invalidated, self.rkey.load(Relaxed))?;
             Ok((action, self.cookie.load(Relaxed)))
         })
@@ -312,30 +314,49 @@ impl<C: ChannelOps> Slot<C> {
         let mut old = self.state.load(Acquire);
         loop {
             let mut state = SlotState::from_raw(old);
-            let result = event(&mut state)?;
-            match self
-                .state
-                .compare_exchange_weak(old, state.to_raw(), AcqRel, Acquire)
-            {
-                Ok(_) => return Ok(result),
-                Err(now) => old = now,
+            let result = event(&mut state);
+            let now = if result.is_ok() {
+                self.state
+                    .compare_exchange_weak(old, state.to_raw(), AcqRel, Acquire)
+                    .err()
+            } else {
+                // What was refused may have been another command's by then.
+                Some(self.state.load(Acquire)).filter(|now| *now != old)
+            };
+            match now {
+                None => return result,
+                Some(now) => old = now,
             }
         }
     }
 
-    /// Reports the completion of a guarded send, successful or flushed. Returns whether
-    /// [`SlotState::settle`] has to follow.
+    /// Reports the completion of a guarded send, successful or flushed. Where somebody waits for the
+    /// command, [`Self::settle`] has to follow, with what this returns.
     #[inline(always)]
-    pub(crate) fn send_done(&self) -> bool {
+    pub(crate) fn send_done(&self) -> Option<SlotState> {
         let before = self.state.fetch_sub(SlotState::ONE_SEND, AcqRel);
-        SlotState::from_raw(before).is_finishing()
+        let before = SlotState::from_raw(before);
+        before.is_finishing().then_some(before)
+    }
+
+    /// Goes on with a command, of which a send has completed in this state. Another processor may
+    /// have done so already, and the slot may have a new command by now.
+    pub(crate) fn settle(&self, sent: SlotState) -> Action {
+        self.update(|state| {
+            if state.is_of(sent) {
+                state.settle()
+            } else {
+                Action::Nothing
+            }
+        })
     }
 
     /// Takes out what the command owned, and frees the slot.
     ///
     /// # Safety
     ///
-    /// The caller must be who [`Self::update`] or [`Self::respond`] has told [`Action::Release`].
+    /// The caller must be who [`Self::update`], [`Self::settle`] or [`Self::respond`] has told
+    /// [`Action::Release`].
     #[inline(always)]
     pub(crate) unsafe fn release(&self) -> Owned<C> {
         // SAFETY: By the type invariant and the contract.

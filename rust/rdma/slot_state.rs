@@ -55,13 +55,13 @@ const RELEASED: u64 = 1 << 7;
 const REMOTE_INVALIDATION: u64 = 1 << 8;
 /// What the command owned has been taken out: the slot can be used again.
 const VACANT: u64 = 1 << 9;
-/// Guarded completions still to come. Above the flags: one too many, an error of ours, borrows from
-/// none, and leaves the memory to the drain.
-const SENDS: u64 = 0xffff << 16;
 /// Which of the slot's commands it is. No event changes it, so that what was concluded from one
 /// command's state cannot be written into the same state of the next.
-const SEQUENCE: u64 = 0xffff_ffff << 32;
-const ONE_COMMAND: u64 = 1 << 32;
+const SEQUENCE: u64 = 0xffff_ffff << 16;
+const ONE_COMMAND: u64 = 1 << 16;
+/// Guarded completions still to come. At the top: one too many, an error of ours, borrows from
+/// nothing, and where no other is counted leaves the memory to the drain.
+const SENDS: u64 = 0xffff << 48;
 
 const KEY_LIVE: u64 = KEY_VALID | KEY_INVALIDATING;
 const KEY_ANY: u64 = KEY_LIVE | KEY_DEAD;
@@ -85,6 +85,12 @@ impl SlotState {
         Self(self.0 & !SEQUENCE | last.0.wrapping_add(ONE_COMMAND) & SEQUENCE)
     }
 
+    /// Whether these are states of one command of a slot.
+    #[inline]
+    pub(crate) const fn is_of(self, other: Self) -> bool {
+        (self.0 ^ other.0) & SEQUENCE == 0
+    }
+
     /// Reports that a chain of work requests is about to be posted.
     ///
     /// This comes *before* posting, because completions and even the response may be handled
@@ -101,7 +107,7 @@ impl SlotState {
         let first = self.0 & !(SEQUENCE | REMOTE_INVALIDATION) == 0;
         if !first
             && (self.0 & (FINISHING | DRAINED | RELEASED) != 0
-                || (self.0 & SENDS).wrapping_add(sends) > SENDS)
+                || self.0.checked_add(sends).is_none())
         {
             return Err(Late);
         }
@@ -165,7 +171,7 @@ impl SlotState {
     /// What to subtract from the raw state when a guarded send has completed, successful or
     /// flushed. [`SlotState::settle`] has to follow if [`SlotState::is_finishing`] says so of what
     /// it was subtracted from.
-    pub(crate) const ONE_SEND: u64 = 1 << 16;
+    pub(crate) const ONE_SEND: u64 = 1 << 48;
 
     /// Whether somebody wants the command to finish.
     #[inline]
@@ -226,13 +232,13 @@ impl SlotState {
     }
 
     /// Whether a new command may begin: nothing of this one is in flight, and nobody is about to
-    /// take out what it owned. A command that waits for a response only is given up.
+    /// settle it or to take out what it owned. A command that waits for a response only is given up.
     #[inline]
     pub(crate) const fn is_free(self) -> bool {
         if self.0 & RELEASED != 0 {
             self.0 & VACANT != 0
         } else {
-            self.0 & (KEY_LIVE | SENDS) == 0
+            self.0 & (KEY_LIVE | SENDS | FINISHING) == 0
         }
     }
 
@@ -485,7 +491,6 @@ mod tests {
             assert_eq!(state.on_response(Some(OWN), OWN), Ok(Action::Wait));
             assert_eq!(state.on_send_done(), Action::Release);
             state.vacate();
-            // What follows depends on nothing but which command it is.
             assert_eq!(first.following(state), first.following(fresh));
             last = state;
         }

@@ -155,12 +155,12 @@ mod tests {
             unsafe { publish(&slot, true, 1) };
             let fresh = SlotState::new(false);
             // The memory stays until the response, the send and the invalidation have come.
-            let response = slot.respond(None);
+            let response = slot.respond(0, None);
             assert!(response == Ok((Action::Wait, 0)) && slot.is_sending());
             // SAFETY: We are the sender.
             assert!(unsafe { !slot.claim(fresh) });
-            assert!(slot.send_done());
-            assert!(slot.update(SlotState::settle) == Action::LocalInvalidate);
+            let sent = slot.send_done().ok_or(EINVAL)?;
+            assert!(slot.settle(sent) == Action::LocalInvalidate);
             // SAFETY: We are the sender.
             assert!(unsafe { !slot.claim(fresh) });
             assert!(slot.update(SlotState::on_invalidated) == Action::Release);
@@ -186,7 +186,7 @@ mod tests {
             assert_eq!(dropped.load(Relaxed), commands);
             // SAFETY: Just claimed.
             unsafe { publish(&slot, false, 1) };
-            assert!(!slot.send_done());
+            assert!(slot.send_done().is_none());
             assert!(!slot.is_sending());
         }
         // SAFETY: As above; nothing was posted.
@@ -212,14 +212,14 @@ mod tests {
                 // SAFETY: The one before has no memory, and there is no other sender.
                 unsafe { assert!(slot.claim(SlotState::new(false))) };
                 // Nothing is accepted for a command before it is sent.
-                assert_eq!(slot.respond(None), Err(Violation::ResponseUnsent));
+                assert_eq!(slot.respond(0, None), Err(Violation::ResponseUnsent));
                 slot.cookie.store(number, Relaxed);
                 // SAFETY: Just claimed.
                 unsafe { publish(&slot, false, 0) };
             }
-            assert_eq!(slot.respond(None), response);
+            assert_eq!(slot.respond(0, None), response);
             if response.is_ok() {
-                assert_eq!(slot.respond(None), Err(Violation::DuplicateResponse));
+                assert_eq!(slot.respond(0, None), Err(Violation::DuplicateResponse));
                 // SAFETY: As we were told.
                 drop(unsafe { slot.release() });
             }
@@ -227,40 +227,98 @@ mod tests {
         Ok(())
     }
 
+    /// Begins a command of this key, and says that it is posted.
+    fn send(slot: &Slot<Ops>, key: u32, key_valid: bool, sends: u16) {
+        // SAFETY: There is no other sender.
+        unsafe {
+            assert!(slot.claim(SlotState::new(true)));
+            slot.rkey.store(key, Relaxed);
+            slot.tag.store(TAG, Relaxed);
+            publish(slot, key_valid, sends);
+        }
+    }
+
+    const TAG: u32 = 7;
+
     #[test]
     fn event_of_one_command_does_not_change_the_next() -> Result {
         let mut fake = FakeRegion::new(1)?;
         let slot = slot(&mut fake);
-        let send = |key| {
-            // SAFETY: There is no other sender; what the last command had needs no dropping.
-            unsafe {
-                assert!(slot.claim(SlotState::new(true)));
-                slot.rkey.store(key, Relaxed);
-                publish(&slot, true, 0);
-            }
-        };
-        for key in 1..=3 {
-            send(key);
+        // With a key that dies first, and without one: then the slot is claimed from an answer.
+        for (key, with_key) in [(1, true), (2, false), (3, true)] {
+            send(&slot, key, with_key, 0);
+            let own = key + 10;
             let runs = AtomicU32::new(0);
             let action = slot.update(|state| {
-                let own = slot.rkey.load(Relaxed);
+                let key_then = slot.rkey.load(Relaxed);
                 if runs.fetch_add(1, Relaxed) == 0 {
-                    // Held up here, while the command is aborted and the slot used again.
-                    assert!(slot.update(SlotState::on_abort) == Action::LocalInvalidate);
-                    assert!(slot.update(SlotState::on_invalidated) == Action::Release);
-                    // SAFETY: As we are told.
-                    drop(unsafe { slot.release() });
-                    send(own + 10);
+                    // Held up here, while the command is given up and the slot used again.
+                    if with_key {
+                        assert!(slot.update(SlotState::on_abort) == Action::LocalInvalidate);
+                        assert!(slot.update(SlotState::on_invalidated) == Action::Release);
+                        // SAFETY: As we are told.
+                        drop(unsafe { slot.release() });
+                    }
+                    send(&slot, own, true, 0);
                 }
-                state.on_response(Some(key), own)
+                state.on_response(Some(key), key_then)
             });
             // The key that is dead is the first one's: the second one's memory stays.
             assert_eq!(runs.load(Relaxed), 2);
-            let (own, key) = (key + 10, key);
             assert_eq!(action, Err(Violation::ForeignKey { key, own }));
-            assert!(slot.respond(Some(own)) == Ok((Action::Release, 0)));
+            assert_eq!(
+                slot.respond(TAG + 1, Some(own)),
+                Err(Violation::UnknownCommand)
+            );
+            assert!(slot.respond(TAG, Some(own)) == Ok((Action::Release, 0)));
             // SAFETY: As we are told.
             drop(unsafe { slot.release() });
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn settled_by_another_processor() -> Result {
+        let mut fake = FakeRegion::new(1)?;
+        let slot = slot(&mut fake);
+        send(&slot, 1, false, 2);
+        assert!(slot.respond(TAG, None) == Ok((Action::Wait, 0)));
+        let first = slot.send_done().ok_or(EINVAL)?;
+        let last = slot.send_done().ok_or(EINVAL)?;
+        // Between the last send and what follows the slot is not free: its owner is not told yet.
+        // SAFETY: We are the sender.
+        assert!(unsafe { !slot.claim(SlotState::new(true)) });
+        assert!(slot.settle(last) == Action::Release);
+        // SAFETY: As we are told.
+        drop(unsafe { slot.release() });
+        // The one that was held up finds another command, in the state that it was to settle.
+        send(&slot, 2, false, 1);
+        assert!(slot.respond(TAG, None) == Ok((Action::Wait, 0)));
+        let sent = slot.send_done().ok_or(EINVAL)?;
+        assert!(slot.settle(first) == Action::Nothing);
+        assert!(slot.settle(sent) == Action::Release);
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_not_sent_has_a_number_of_its_own() -> Result {
+        let mut fake = FakeRegion::new(1)?;
+        let slot = slot(&mut fake);
+        for _ in 0..2 {
+            let last = slot.state();
+            // SAFETY: There is no other sender; the slot is published before it is taken back.
+            unsafe {
+                assert!(slot.claim(SlotState::new(true)));
+                let claimed = slot.state();
+                slot.give_back();
+                let given_back = slot.state();
+                assert!(slot.claim(SlotState::new(true)));
+                publish(&slot, false, 1);
+                let published = slot.state();
+                assert!(slot.take_back());
+                let states = [last, claimed, given_back, published, slot.state()];
+                assert!(states.windows(2).all(|pair| !pair[0].is_of(pair[1])));
+            }
         }
         Ok(())
     }
@@ -278,7 +336,7 @@ mod tests {
             // SAFETY: Just claimed.
             unsafe { publish(&slot, true, 1) };
             if answered {
-                let response = slot.respond(None);
+                let response = slot.respond(0, None);
                 assert!(response == Ok((Action::Wait, 0)));
             }
             // SAFETY: Published by us; nothing was posted.

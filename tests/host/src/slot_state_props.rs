@@ -117,11 +117,13 @@ proptest! {
 
 #[test]
 fn a_completion_too_many_leaves_the_memory_to_the_drain() {
-    let mut state = SlotState::new(true);
+    let claimed = SlotState::new(true);
+    let mut state = claimed;
     assert!(state.posted(true, 1).is_ok());
     for _ in 0..2 {
         assert!(!state.is_finishing());
         state = SlotState::from_raw(state.to_raw().wrapping_sub(SlotState::ONE_SEND));
+        assert!(state.is_of(claimed));
     }
     assert_eq!(state.on_response(Some(OWN), OWN), Ok(Action::Wait));
     assert_eq!(state.settle(), Action::Wait);
