@@ -232,7 +232,7 @@ pub(crate) struct SgMapping {
     /// Negative if the device reads. A field for the direction would be one too many for the cache
     /// line that a response looks at.
     nents: i32,
-    dev: *mut bindings::ib_device,
+    dev: NonNull<bindings::ib_device>,
     sgl: *mut bindings::scatterlist,
 }
 
@@ -265,7 +265,8 @@ impl SgMapping {
         }
         // INVARIANT: Just mapped; the rest is our contract.
         Some(Self {
-            dev,
+            // SAFETY: A registered device, by our contract.
+            dev: unsafe { NonNull::new_unchecked(dev) },
             sgl,
             nents: match dir {
                 Direction::FromDevice => nents,
@@ -354,14 +355,15 @@ impl Drop for SgMapping {
     fn drop(&mut self) {
         // SAFETY: By the type invariants. A virtual device has nothing to unmap.
         unsafe {
-            if !(*self.dev).dma_device.is_null() {
+            let dev = self.dev.as_ptr();
+            if !(*dev).dma_device.is_null() {
                 let dir = if self.nents < 0 {
                     Direction::ToDevice
                 } else {
                     Direction::FromDevice
                 };
                 let nents = self.nents.wrapping_abs();
-                bindings::ib_dma_unmap_sg(self.dev, self.sgl, nents, dir.as_raw());
+                bindings::ib_dma_unmap_sg(dev, self.sgl, nents, dir.as_raw());
             }
         }
     }

@@ -14,7 +14,6 @@ use crate::{
 };
 use core::{
     cell::UnsafeCell,
-    convert::Infallible,
     ptr::NonNull,
     // As in the pure code: the kernel's own are calls of C where they compare.
     sync::atomic::{
@@ -282,51 +281,62 @@ impl<C: ChannelOps> Slot<C> {
     /// again if another processor was faster; its last run counts.
     #[inline(always)]
     pub(crate) fn update<R>(&self, event: impl Fn(&mut SlotState) -> R) -> R {
-        match self.try_update(|state| Ok::<_, Infallible>(event(state))) {
-            Ok(result) => result,
-            Err(never) => match never {},
+        let mut old = self.state.load(Acquire);
+        loop {
+            let mut state = SlotState::from_raw(old);
+            let result = event(&mut state);
+            match self
+                .state
+                .compare_exchange_weak(old, state.to_raw(), AcqRel, Acquire)
+            {
+                Ok(_) => return result,
+                Err(now) => old = now,
+            }
         }
     }
 
     /// Reports the response, which names this tag and has invalidated this key. Returns what to do
     /// and the cookie of the command. A violation changes nothing.
-    ///
-    /// Tag, key and cookie are of the command that is answered: none of them changes while the
-    /// state is the same.
     #[inline(always)]
     pub(crate) fn respond(
         &self,
         tag: u32,
         invalidated: Option<u32>,
     ) -> Result<(Action, u32), Violation> {
-        self.try_update(|state| {
-            if self.tag.load(Relaxed) != tag {
-                return Err(Violation::UnknownCommand);
+        let mut read = SlotState::from_raw(self.state.load(Acquire));
+        loop {
+            match self.respond_in(read, tag, invalidated)? {
+                Ok(answered) => return Ok(answered),
+                Err(now) => read = now,
             }
-            let action = state.on_response(invalidated, self.rkey.load(Relaxed))?;
-            Ok((action, self.cookie.load(Relaxed)))
-        })
+        }
     }
 
-    /// As [`Self::update`], for an event that may be refused and then changes nothing.
+    /// Reports the response in the state that was read. Where the state has changed since, returns
+    /// what it is now, or that the command is over.
+    ///
+    /// Tag, key and cookie are of the command that is answered: none of them changes while the
+    /// state is the same.
     #[inline(always)]
-    fn try_update<R, E>(&self, event: impl Fn(&mut SlotState) -> Result<R, E>) -> Result<R, E> {
-        let mut old = self.state.load(Acquire);
-        loop {
-            let mut state = SlotState::from_raw(old);
-            let result = event(&mut state);
-            let now = if result.is_ok() {
-                self.state
-                    .compare_exchange_weak(old, state.to_raw(), AcqRel, Acquire)
-                    .err()
-            } else {
-                // What was refused may have been another command's by then.
-                Some(self.state.load(Acquire)).filter(|now| *now != old)
-            };
-            match now {
-                None => return result,
-                Some(now) => old = now,
-            }
+    pub(crate) fn respond_in(
+        &self,
+        read: SlotState,
+        tag: u32,
+        invalidated: Option<u32>,
+    ) -> Result<Result<(Action, u32), SlotState>, Violation> {
+        if self.tag.load(Relaxed) != tag {
+            return Err(Violation::UnknownCommand);
+        }
+        let mut state = read;
+        let action = state.on_response(invalidated, self.rkey.load(Relaxed))?;
+        let cookie = self.cookie.load(Relaxed);
+        let raw = self
+            .state
+            .compare_exchange_weak(read.to_raw(), state.to_raw(), AcqRel, Acquire);
+        match raw.map_err(SlotState::from_raw) {
+            Ok(_) => Ok(Ok((action, cookie))),
+            Err(now) if now.is_of(read) => Ok(Err(now)),
+            Err(_) => Err(Violation::UnknownCommand),
         }
     }
 

@@ -241,7 +241,7 @@ mod tests {
     const TAG: u32 = 7;
 
     #[test]
-    fn event_of_one_command_does_not_change_the_next() -> Result {
+    fn event_is_written_for_its_command_alone() -> Result {
         let mut fake = FakeRegion::new(1)?;
         let slot = slot(&mut fake);
         // With a key that dies first, and without one: then the slot is claimed from an answer.
@@ -249,8 +249,8 @@ mod tests {
             send(&slot, key, with_key, 0);
             let own = key + 10;
             let runs = AtomicU32::new(0);
-            let action = slot.update(|state| {
-                let key_then = slot.rkey.load(Relaxed);
+            let read = slot.state();
+            let seen = slot.update(|state| {
                 if runs.fetch_add(1, Relaxed) == 0 {
                     // Held up here, while the command is given up and the slot used again.
                     if with_key {
@@ -261,15 +261,21 @@ mod tests {
                     }
                     send(&slot, own, true, 0);
                 }
-                state.on_response(Some(key), key_then)
+                *state
             });
-            // The key that is dead is the first one's: the second one's memory stays.
             assert_eq!(runs.load(Relaxed), 2);
-            assert_eq!(action, Err(Violation::ForeignKey { key, own }));
-            assert_eq!(
-                slot.respond(TAG + 1, Some(own)),
-                Err(Violation::UnknownCommand)
-            );
+            assert!(seen == slot.state() && !seen.is_of(read));
+            // A response held up as long: what is dead is the first one's key, if it had any. The
+            // second one's memory stays, whatever is there to compare with by then.
+            for invalidated in [None, Some(key), Some(own)] {
+                let response = slot.respond_in(read, TAG, invalidated);
+                assert!(response.is_err());
+                assert!(slot.state() == seen);
+            }
+            let response = slot.respond(TAG + 1, Some(own));
+            assert_eq!(response, Err(Violation::UnknownCommand));
+            let (key, response) = (key, slot.respond(TAG, Some(key)));
+            assert_eq!(response, Err(Violation::ForeignKey { key, own }));
             assert!(slot.respond(TAG, Some(own)) == Ok((Action::Release, 0)));
             // SAFETY: As we are told.
             drop(unsafe { slot.release() });
@@ -304,21 +310,25 @@ mod tests {
     fn what_was_not_sent_has_a_number_of_its_own() -> Result {
         let mut fake = FakeRegion::new(1)?;
         let slot = slot(&mut fake);
+        let mut states = KVec::with_capacity(8, GFP_KERNEL)?;
         for _ in 0..2 {
-            let last = slot.state();
             // SAFETY: There is no other sender; the slot is published before it is taken back.
             unsafe {
                 assert!(slot.claim(SlotState::new(true)));
-                let claimed = slot.state();
+                states.push(slot.state(), GFP_KERNEL)?;
                 slot.give_back();
-                let given_back = slot.state();
+                states.push(slot.state(), GFP_KERNEL)?;
                 assert!(slot.claim(SlotState::new(true)));
                 publish(&slot, false, 1);
-                let published = slot.state();
+                states.push(slot.state(), GFP_KERNEL)?;
                 assert!(slot.take_back());
-                let states = [last, claimed, given_back, published, slot.state()];
-                assert!(states.windows(2).all(|pair| !pair[0].is_of(pair[1])));
+                states.push(slot.state(), GFP_KERNEL)?;
             }
+        }
+        let mut rest = &states[..];
+        while let [first, more @ ..] = rest {
+            assert!(more.iter().all(|state| !state.is_of(*first)));
+            rest = more;
         }
         Ok(())
     }
