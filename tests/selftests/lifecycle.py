@@ -107,7 +107,8 @@ def resize_under_load(env: Env) -> None:
     with growing(env) as resize, env.session() as session:
         path = session.disks()[0]
         equal("size", disk.size(path), 16 << 20)
-        with load(path, 5, size="8m") as job:
+        # tgtadm is as slow as the machine.
+        with load(path, 5 * SLOWNESS, limit=150 * SLOWNESS, size="8m") as job:
             resize(path, 32)
             done = disk.completed(path)
             wait_for("load afterwards", lambda: disk.completed(path) > done + 32 or job.done(), 30)
