@@ -42,8 +42,9 @@ SLOW: Mapping[str, object] = {} if SLOWNESS == 1 else {
     "node.conn[0].timeo.noop_out_timeout": round(5 * SLOWNESS)}
 # A login that takes a target long, with many others or many LUNs: iscsid must not give up before.
 PATIENT: Mapping[str, object] = {"node.conn[0].timeo.login_timeout": round(15 * SLOWNESS)}
-# LIO gives a connection up on which no request comes for 15 s, and iscsid makes them all before it sends the first.
-LOGINS_AT_ONCE = 1000 if SLOWNESS == 1 else 8
+# Sessions that log in at once, or are under load: all, but on the instrumented kernel. LIO gives a connection up on which no
+# request comes for 15 s, and iscsid makes them all before it sends the first; rxe loses connections under the load of more.
+SESSIONS_AT_ONCE = 1000 if SLOWNESS == 1 else 8
 # LIO notices only after 15 s that a login was given up, and does nothing else meanwhile.
 AFTER_A_REFUSAL: Mapping[str, object] = {"node.conn[0].timeo.login_timeout": 40}
 
@@ -294,7 +295,7 @@ class Env:
         # Targets take logins one after the other; if all of them give up and come again, none gets through. And so
         # many users of a disk leave the one processor of the instrumented kernel no time to answer pings.
         initiator.settings(node, {**SLOW, **PATIENT, "node.conn[0].timeo.noop_out_timeout": round(5 * SLOWNESS ** 2)})
-        for so_many in sorted({*range(LOGINS_AT_ONCE, count, LOGINS_AT_ONCE), count}):
+        for so_many in sorted({*range(SESSIONS_AT_ONCE, count, SESSIONS_AT_ONCE), count}):
             initiator.settings(node, {"node.session.nr_sessions": so_many})
             for _ in range(round(2 * SLOWNESS)):
                 watch = Watch(self._target)
