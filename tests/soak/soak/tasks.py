@@ -127,6 +127,7 @@ def no_memory(rig: Rig, allocation: int) -> None:
             hang_up(rig.target)
             # It may take a login that fails first; the rig waits for the rest.
             with suppress(LabError):
+                wait_for("the loss of the connection", lambda: rig.session.state != "LOGGED_IN", 20, pause=0.02)
                 wait_for("the session", lambda: rig.session.state == "LOGGED_IN", 20)
         finally:
             hit = faults.disarm()
