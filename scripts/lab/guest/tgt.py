@@ -78,12 +78,15 @@ class Target:
         self._keeper.start()
 
     def _keep(self) -> None:
-        """Start tgtd again as often as it ends by itself."""
+        """Start tgtd again as often as it fails."""
         while True:
             status = self._process.wait()
             time.sleep(RESTART_SECONDS)
             with self._lock:
                 if not self._wanted:
+                    return
+                if status == 0:
+                    print("# tgtd has ended by itself, without an error: no other is started", flush=True)
                     return
                 self.crashes += 1
                 print(f"# tgtd has ended by itself, with status {status}; another is started", flush=True)

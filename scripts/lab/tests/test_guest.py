@@ -60,7 +60,7 @@ echo >>{self.starts}
 until [ -e {self.end} ]; do sleep 0.02; done
 end=$(cat {self.end})
 rm {self.end}
-[ "$end" = crash ] && kill -SEGV $$
+[ "$end" != crash ] || kill -SEGV $$
 """, encoding="ascii")
         tgtd.chmod(0o755)
         self.told: list[str] = []
@@ -103,6 +103,16 @@ rm {self.end}
         target.down()
         self.assertEqual(self.starts.stat().st_size, 4)
         self.assertEqual(target.crashes, 2)
+
+    def test_end_without_an_error(self) -> None:
+        target = tgt.Target(mib=(1,))
+        target.up()
+        self.started(1)
+        self.end.write_text("done", encoding="ascii")
+        target._keeper.join(10)
+        self.assertFalse(target._keeper.is_alive())
+        target.down()
+        self.assertEqual((self.starts.stat().st_size, target.crashes), (1, 0))
 
 
 class DiskTest(unittest.TestCase):
