@@ -3,10 +3,8 @@
 //! The basic header segment of a PDU, as 48 aligned bytes.
 
 use crate::bindings;
+use crate::tag::BHS_LEN;
 use core::ptr;
-
-/// The length of a basic header segment in bytes (RFC 7143, section 11.2).
-pub const BHS_LEN: usize = 48;
 
 /// A basic header segment, as it is on the wire.
 #[derive(Clone, Copy)]
@@ -62,12 +60,6 @@ impl Bhs {
     #[inline]
     pub(crate) fn is_negotiation_response(&self) -> bool {
         [bindings::ISCSI_OP_LOGIN_RSP, bindings::ISCSI_OP_TEXT_RSP].contains(&self.opcode())
-    }
-
-    /// Whether this is a Reject.
-    #[inline(always)]
-    pub(crate) fn is_reject(&self) -> bool {
-        self.opcode() == bindings::ISCSI_OP_REJECT
     }
 
     /// Returns the header as libiscsi takes it. It must not be written through.

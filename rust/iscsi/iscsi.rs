@@ -44,13 +44,14 @@ mod registration;
 mod request;
 mod session;
 mod stats;
+mod tag;
 mod task;
 #[cfg(CONFIG_KUNIT = "y")]
 mod task_tests;
 mod transport;
 mod vtable;
 
-pub use bhs::{Bhs, BHS_LEN};
+pub use bhs::Bhs;
 pub use conn::ConnRef;
 pub use error::{ConnError, PduError};
 #[doc(hidden)]
@@ -58,8 +59,9 @@ pub use iser_bindings::message_allowed;
 pub use iser_bindings::SocketAddr;
 pub use mgmt::{MgmtTask, Unanswered};
 pub use param::{parse_i32, HostParam, Param};
-pub use pdu::{itt_index, Pdu};
+pub use pdu::Pdu;
 pub use registration::Registration;
+pub use tag::{itt_index, BHS_LEN};
 pub use task::{Command, CommandRef, DataOut, Direction};
 pub use transport::{caps, Decision, HostConfig, Negotiated, SessionLimits, Transport};
 

@@ -2,10 +2,10 @@
 
 //! The tasks of PDUs that carry no SCSI command: login, text, logout, NOP-Out, task management.
 
-use crate::bhs::BHS_LEN;
 use crate::bindings;
 use crate::failing;
 use crate::lock::BackBh;
+use crate::tag::BHS_LEN;
 use crate::task::TaskData;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;

@@ -9,10 +9,10 @@
 //! time limit (`iscsi_login()` and `discovery_sendtargets()`). A fast target or a busy host is
 //! enough for that. So these requests go out when the system call with the reply is over.
 
-use crate::bhs::BHS_LEN;
 use crate::bindings::{self, NoIo};
 use crate::conn::{session_of, ConnData, ConnRef};
 use crate::lock::Frwd;
+use crate::tag::BHS_LEN;
 use crate::{Bhs, Transport};
 use core::ptr::{self, addr_of, NonNull};
 use core::slice;

@@ -3,10 +3,10 @@
 //! The tasks of SCSI commands: what the driver sees while it sends one, and the references by
 //! which it keeps the command's memory.
 
-use crate::bhs::{Bhs, BHS_LEN};
+use crate::bhs::Bhs;
 use crate::bindings;
 use crate::failing;
-use crate::pdu::itt_index;
+use crate::tag::{itt_index, BHS_LEN};
 use core::marker::PhantomData;
 use core::ptr::{addr_of, addr_of_mut, NonNull};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};

@@ -9,7 +9,7 @@
 
 use crate::models::send_queue::{play, Step};
 use crate::models::slot_state::{end, step, Event, Model, FOREIGN, OWN};
-use crate::models::{cm_data, number, receives, wire};
+use crate::models::{cm_data, number, receives, tag, wire};
 use crate::send_queue::{Chain, Share, MAX_CHAIN};
 use crate::slot_state::SlotState;
 
@@ -17,7 +17,7 @@ use crate::slot_state::SlotState;
 pub type Target = fn(&[u8]);
 
 /// All of them; each has a program in `fuzz/` and a file in `corpus/` of its name.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("wire", wire),
     ("header", header),
     ("cm_data", cm_data),
@@ -25,6 +25,7 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("slot_state", slot_state),
     ("send_queue", send_queue),
     ("receives", receives),
+    ("tag", tag),
 ];
 
 /// A message of the target.
@@ -58,6 +59,13 @@ pub fn header(data: &[u8]) {
         (which & 1 != 0).then(|| split(*write)),
         (which & 2 != 0).then(|| split(*read)),
     );
+}
+
+/// The header of a PDU of the target, and its data.
+pub fn tag(data: &[u8]) {
+    if let Some((bhs, data)) = data.split_first_chunk() {
+        tag::agree(bhs, data);
+    }
 }
 
 /// Private data of the target's answer.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The pure code of the driver and of the crate `rdma` on the host.
+//! The pure code of the driver and of the crates `rdma` and `iscsi` on the host.
 //!
 //! The modules are their own files, not copies. What is tested beside them in this crate
 //! needs a generator of random input; what does not is a KUnit test in the file itself and runs
@@ -42,6 +42,8 @@ mod sizes;
 pub mod slot_state;
 #[path = "../../../drivers/infiniband/ulp/iser_rs/state.rs"]
 mod state;
+#[path = "../../../rust/iscsi/tag.rs"]
+mod tag;
 #[path = "../../../drivers/infiniband/ulp/iser_rs/violation.rs"]
 mod violation;
 #[path = "../../../drivers/infiniband/ulp/iser_rs/wire.rs"]
@@ -51,10 +53,10 @@ pub mod fuzz;
 mod models;
 mod stubs;
 
-// What `sizes` takes from these crates is in `stubs`.
+// What `sizes` takes from these crates, and `tag` from the kernel, is in `stubs`.
 extern crate self as iscsi;
 extern crate self as rdma;
-use stubs::{channel, device, qp, send, ChannelConfig, SessionLimits};
+use stubs::{bindings, channel, device, qp, send, ChannelConfig, SessionLimits};
 
 #[cfg(test)]
 mod cm_data_props;
@@ -68,6 +70,8 @@ mod send_queue_props;
 mod sizes_props;
 #[cfg(test)]
 mod slot_state_props;
+#[cfg(test)]
+mod tag_props;
 #[cfg(test)]
 mod wire_props;
 

@@ -20,4 +20,5 @@ pub(crate) mod number;
 pub(crate) mod receives;
 pub(crate) mod send_queue;
 pub(crate) mod slot_state;
+pub(crate) mod tag;
 pub(crate) mod wire;
