@@ -39,12 +39,15 @@ def loss_of_10_percent(rig: Rig, seconds: float) -> None:
 
 
 def lossy(rig: Rig, percent: float, seconds: float) -> None:
-    """Lose packets for so long."""
+    """Lose packets for so long; where it was none, nothing has been injected."""
     rig.wire.lose(percent)
     try:
         time.sleep(seconds)
+        lost = rig.wire.dropped()
     finally:
         rig.wire.lose(0)
+    if not lost:
+        rig.missed("no packet was lost")
 
 
 @fault(seconds=(0.2, 2.5))
