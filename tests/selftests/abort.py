@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from harness import kernlog as judge
-from harness import outage, program, sgio, slow, tasks
+from harness import program, sgio, slow, tasks
 from harness.case import BOTH, LIO, TGT, case, check, equal
 from harness.data import SECTOR, Memory, Pattern, Window, compare
 from harness.env import Env
 from harness.faults import stopped_tgtd
 from lab.guest import disk, kernlog
+from lab.guest.load import load
 from lab.guest.system import SLOWNESS, read, wait_for, write
 
 PATTERN = Pattern(seed=23, largest=1 << 20)
@@ -170,10 +171,10 @@ def load_goes_on_after_aborts(env: Env) -> None:
     """Under load with checksums a pause longer than the time limit leads to aborts, and to no error."""
     with stopping(env) as stopped, env.session(PATIENT) as session:
         path = session.disks()[0]
-        before, done = tasks.count(session), disk.completed(path)
+        before = tasks.count(session)
         write(disk.scsi(path) / "timeout", 2)
-        with outage.load(path, 10 * SLOWNESS, limit=150 * SLOWNESS, iodepth=8):
-            wait_for("the load", lambda: disk.completed(path) > done + 64, 30)
+        with load(path, iodepth=8) as job:
+            job.goes_on(64)
             with stopped(4):
                 pass
         late, sent = int(read(disk.scsi(path) / "iotmo_cnt"), 16), (tasks.count(session) - before).sent

@@ -7,11 +7,9 @@ untouched. It takes a kernel with fault injection, the instrumented one.
 """
 
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from harness import leftover, program
 from harness.case import BOTH, TGT, case, check, equal
@@ -20,7 +18,8 @@ from harness.faults import hang_up
 from harness.inject import UNLISTED, UNTOLD, Failure, Injector, require
 from harness.mishap import Watch
 from lab.guest import disk, initiator, tgt
-from lab.guest.system import SLOWNESS, run, wait_for
+from lab.guest.load import load
+from lab.guest.system import run, wait_for
 from lab.report import LabError
 
 KINDS = {"slab": "failslab", "pages": "fail_page_alloc"}
@@ -106,34 +105,16 @@ def login(env: Env, name: str) -> None:
         disk.fio_verify(session.disks()[0], bs="16k", size="1m")
 
 
-@contextmanager
-def load(path: str) -> Iterator[Callable[[], None]]:
-    """Verified I/O, slowly, for as long as it takes; an error of it is found at once, or at the end."""
-    argv = ["fio", "--name=load", f"--filename={path}", "--ioengine=libaio", "--direct=1",
-            "--rw=randwrite", "--bs=4k", "--iodepth=2", "--rate_iops=20", "--size=8m", "--verify=crc32c",
-            "--verify_backlog=64", "--verify_fatal=1", "--time_based", f"--runtime={WALK_SECONDS * SLOWNESS:.0f}",
-            "--output=/run/iser/load.log"]
-    with subprocess.Popen(argv) as job:
-        def good() -> None:
-            equal("fio's exit status", job.poll(), None)
-        try:
-            yield good
-            good()
-        finally:
-            job.terminate()
-            job.wait(120)
-
-
 @case(TGT, limit=WALK_SECONDS, each={name: name for name in KINDS})
 def recovery(env: Env, name: str) -> None:
     """A recovery without memory is tried again, until it works; I/O sees nothing of it."""
     require(KINDS[name])
-    with env.session(RECOVERY, may_drop=True) as session, load(session.disks()[0]) as good:
+    with env.session(RECOVERY, may_drop=True) as session, load(session.disks()[0], bs="4k", iodepth=2, rate_iops=",20") as job:
         def attempt() -> str:
             hang_up(env.target())
             wait_for("the loss of the connection", lambda: session.state != "LOGGED_IN", 60, pause=0.02)
             wait_for("the session's return", lambda: session.state == "LOGGED_IN", 120)
-            good()
+            job.check_running()
             return ""
         total = walk(env, name, attempt, UNTOLD)
         check(total >= RECOVERY_LEAST[name], f"a recovery has more allocations than {total}: they are not met")

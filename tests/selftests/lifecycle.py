@@ -14,15 +14,16 @@ from harness import leftover, program, sgio, slow
 from harness.case import BOTH, case, check, equal
 from harness.env import PATIENT, SESSIONS_AT_ONCE, Env, opens
 from harness.faults import ended_by_an_error, endless, paused_load
-from harness.outage import load, wired
+from harness.outage import wired
 from lab.guest import disk, initiator, lio, tgt
+from lab.guest.load import Kept, load
 from lab.guest.system import SLOWNESS, run, wait_for, write
 
 SESSIONS = 32
 COMMAND_SECONDS = 30
 LUNS = 500
 # Of a disk, what no load here writes to.
-KEPT = {"rw": "write", "bs": "64k", "offset": "24m", "size": "8m"}
+KEPT = (24 << 20, 8 << 20)
 
 
 @case(BOTH, limit=150)
@@ -35,7 +36,7 @@ def logout_under_load(env: Env) -> None:
     session = initiator.login(node)
     path = session.wait_disks()[0]
     wait_for(f"{path} can be opened", lambda: opens(path), 30)
-    disk.fio_verify(path, **KEPT)
+    kept = Kept(path, *KEPT)
     job = endless(path)
     time.sleep(3)
     began = time.monotonic()
@@ -44,7 +45,7 @@ def logout_under_load(env: Env) -> None:
     ended_by_an_error(job)
     equal("sessions after the logout", initiator.sessions(), [])
     with env.session() as again:
-        disk.fio_verify(again.disks()[0], **KEPT, verify_only=1)
+        kept.check(again.disks()[0])
         disk.fio_verify(again.disks()[0], bs="16k", size="4m")
 
 
@@ -71,7 +72,7 @@ def reset_after_the_logout(env: Env) -> None:
 @case(BOTH, limit=120)
 def rescan_under_load(env: Env) -> None:
     """Rescans leave load and connection alone."""
-    with env.session() as session, load(session.disks()[0], 5):
+    with env.session() as session, load(session.disks()[0]):
         for _ in range(4):
             initiator.iscsiadm("-m", "session", "-R")
             time.sleep(0.5)
@@ -107,12 +108,9 @@ def resize_under_load(env: Env) -> None:
     with growing(env) as resize, env.session() as session:
         path = session.disks()[0]
         equal("size", disk.size(path), 16 << 20)
-        # tgtadm is as slow as the machine.
-        with load(path, 5 * SLOWNESS, limit=150 * SLOWNESS, size="8m") as job:
+        with load(path, size="8m") as job:
             resize(path, 32)
-            done = disk.completed(path)
-            wait_for("load afterwards", lambda: disk.completed(path) > done + 32 or job.done(), 30)
-            check(not job.done(), "there is no load any more")
+            job.goes_on(32)
             write(disk.scsi(path) / "rescan", 1)
             wait_for("the new size", lambda: disk.size(path) == 32 << 20, 30)
         disk.fio_verify(path, bs="64k", size="16m", offset="16m")
@@ -128,8 +126,8 @@ def lun_removed_under_load(env: Env) -> None:
     assert isinstance(target, (lio.Target, tgt.Target))
     with env.session(disks=2) as session:
         stays, goes = session.disks()
-        disk.fio_verify(stays, **KEPT)
-        with load(stays, 8):
+        kept = Kept(stays, *KEPT)
+        with load(stays):
             job = endless(goes, 16 if env.kind == "lio" else 1)
             time.sleep(2)
             target.remove_last_lun()
@@ -138,14 +136,14 @@ def lun_removed_under_load(env: Env) -> None:
         write(disk.scsi(goes) / "delete", 1)
         equal("disks", session.disks(), [stays])
         # The load was not there: what was meant for the other disk would be.
-        disk.fio_verify(stays, **KEPT, verify_only=1)
+        kept.check(stays)
     env.drop_target()
 
 
 @case(BOTH, limit=120)
 def unload_under_load(env: Env) -> None:
     """The module is not unloaded under load, and the load does not notice the attempt."""
-    with env.session() as session, load(session.disks()[0], 4):
+    with env.session() as session, load(session.disks()[0]):
         for _ in range(3):
             check(run("modprobe", "-r", env.driver.module, check=False).returncode != 0,
                   "the module was removed under load")
@@ -156,7 +154,7 @@ def unload_under_load(env: Env) -> None:
 def unload_during_recovery(env: Env) -> None:
     """Nor while a session waits for its connection, which it finds all the same."""
     with wired(env) as line:
-        with load(line.path, 4):
+        with load(line.path):
             with line.wire.losing(100):
                 line.lost()
                 for _ in range(5):

@@ -14,9 +14,10 @@ from contextlib import contextmanager, suppress
 from harness import program
 from harness.case import BOTH, case, check, equal
 from harness.env import PORT, Env, opens
-from harness.outage import BACK_SECONDS, PINGS, REPLACEMENT, new_wire, rounds
+from harness.outage import BACK_SECONDS, PINGS, REPLACEMENT, new_wire
 from lab.guest import disk, initiator
 from lab.guest.initiator import Session
+from lab.guest.load import load
 from lab.guest.system import modprobe, output, read, run, wait_for
 from lab.guest.wire import Wire
 from lab.report import LabError
@@ -108,7 +109,7 @@ def either_path_fails(env: Env) -> None:
         paths = [s.disks()[0] for s in sessions]
         check(paths[0] != paths[1], "both sessions have the same disk")
         with joined(paths):
-            with rounds(PATH, limit=250):
+            with load(PATH):
                 fail_over(wires[0], sessions[0], paths[0], paths[1])
                 fail_over(wires[1], sessions[1], paths[1], paths[0])
             disk.fio_verify(PATH, bs="64k", size="2m")

@@ -14,15 +14,17 @@ the queue pair fails. So with either driver a lost packet ends the connection, u
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from harness import kernlog as judge
 from harness import leftover, program
 from harness.case import BOTH, case, check
 from harness.env import Env
-from harness.outage import BACK_SECONDS, NOTICED_SECONDS, Line, check_patience, failed_after, load, wired
+from harness.outage import BACK_SECONDS, NOTICED_SECONDS, Line, check_patience, failed_after, wired
 from lab.guest import disk, kernlog
+from lab.guest.load import load
 from lab.guest.system import read, wait_for, write
 from lab.guest.wire import CONNECTS
 from lab.report import LabError
@@ -43,6 +45,16 @@ def recovered(path: str, carried: bool) -> None:
         time.sleep(1)
 
 
+@contextmanager
+def writes(path: str) -> Iterator[None]:
+    """Small writes and nothing else beside the block; what they wrote is read after it, when all is written."""
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(disk.fio_verify, path, rw="write", bs="4k", size="10m", rate_iops=",100", timeout=150)
+        time.sleep(1)
+        yield
+        job.result()
+
+
 @case(BOTH, limit=120)
 def silence_for_a_moment(env: Env) -> None:
     """Packets are lost for a moment, three times: the same connection goes on.
@@ -56,9 +68,7 @@ def silence_for_a_moment(env: Env) -> None:
         print(f"# under {'writes' if carried else 'pings'}", flush=True)
         write(Path("/sys/block", Path(line.path).name, "queue/nomerges"), 2)
         line.quiet()
-        writes = load(line.path, 0, rw="write", bs="4k", size="10m", rate_iops=",100", time_based=None,
-                      runtime=None)
-        with writes if carried else nullcontext():
+        with writes(line.path) if carried else nullcontext():
             began, lost = time.monotonic(), 0
             for _ in range(3):
                 line.wire.lose(100)
@@ -75,7 +85,7 @@ def silence_for_a_moment(env: Env) -> None:
 def silence_for_long(env: Env) -> None:
     """Packets are lost until pings time out: the load only waits, and the session comes back."""
     with wired(env) as line:
-        with load(line.path, 8):
+        with load(line.path):
             with line.wire.losing(100):
                 line.lost()
                 time.sleep(LONG)
@@ -99,22 +109,29 @@ def silence_past_replacement_timeout(env: Env) -> None:
         line.works()
 
 
+def lossy(line: Line, percent: int, seconds: float) -> None:
+    """Lose packets for so long, and some at least."""
+    with line.wire.losing(percent):
+        time.sleep(seconds)
+        wait_for("a packet that is lost", line.wire.dropped, LONG)
+
+
 @case(BOTH, limit=150)
 def loss_of_1_percent(env: Env) -> None:
     """One packet in a hundred is lost in each direction. rxe fails at times, see above; the data do not."""
     with wired(env, values=PATIENT) as line:
-        with line.wire.losing(1), load(line.path, 4, bs="8k", size="3m", iodepth=8):
-            pass
-        line.back()
+        with load(line.path, kib=8, iodepth=8):
+            lossy(line, 1, 6)
+            line.back()
 
 
 @case(BOTH, limit=300, long=True)
 def loss_of_10_percent(env: Env) -> None:
     """One packet in ten is lost in each direction."""
     with wired(env, values=PATIENT) as line:
-        with line.wire.losing(10), load(line.path, 15, limit=250, bs="4k", size="2m", iodepth=4):
-            pass
-        line.back()
+        with load(line.path, kib=4, iodepth=4):
+            lossy(line, 10, 20)
+            line.back()
         line.works()
 
 
@@ -122,7 +139,7 @@ def loss_of_10_percent(env: Env) -> None:
 def address_is_removed(env: Env) -> None:
     """The address of our side goes and is put back."""
     with wired(env) as line:
-        with load(line.path, 8):
+        with load(line.path):
             line.wire.initiator.remove_address()
             line.lost()
             time.sleep(MOMENT)
@@ -135,7 +152,7 @@ def address_is_removed(env: Env) -> None:
 def device_is_removed(env: Env) -> None:
     """The RDMA device goes, with nothing of the session left on it, and another comes."""
     with wired(env) as line:
-        with load(line.path, 8):
+        with load(line.path):
             line.wire.initiator.remove_device()
             check(line.session.state != "LOGGED_IN", "the session works without a device")
             held = leftover.rdma(env.driver.module)
@@ -179,7 +196,7 @@ def link_goes(env: Env, how: str) -> None:
     into the error state, and mostly for good. No connection can be made then, with either driver.
     """
     with wired(env) as line:
-        with load(line.path, 8):
+        with load(line.path):
             switched(line, how, False)
             line.lost()
             time.sleep(LONG)
@@ -193,10 +210,10 @@ def link_goes_for_a_moment(env: Env, how: str) -> None:
     """The link is back before a ping would time out; whether or not that costs the connection, the load only waits."""
     with wired(env) as line:
         mark = kernlog.mark("a moment without a link")
-        with load(line.path, 8) as job:
+        with load(line.path) as job:
             switched(line, how, False)
             time.sleep(MOMENT)
-            check(not job.done(), "there is no load any more")
+            job.check_running()
             switched(line, how, True)
             # What the moment has done to the connection is known by then.
             time.sleep(2 * NOTICED_SECONDS)

@@ -12,18 +12,18 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from harness import program
-from harness.case import BOTH, Failure, case, check
-from harness.outage import NOTICED_SECONDS, load
+from harness.case import BOTH, case, check
+from harness.outage import NOTICED_SECONDS
 from harness.peers import Peers, freeze, suspend, tied
-from lab.guest import disk, kernlog
-from lab.report import LabError
+from lab.guest import kernlog
+from lab.guest.load import Kept, Load, load
 
 AWAY = 10                # seconds at least, and the start of the machine on top
 SUSPENDED = 30
 PATIENT = 300            # replacement_timeout, where it must not come into play
 SHORT = 15               # and where it must
-# Of the disk, what load() does not write to.
-KEPT = {"rw": "write", "bs": "64k", "offset": "48m", "size": "16m"}
+# Of the disk, what the load does not write to.
+KEPT = (48 << 20, 16 << 20)
 
 
 def until(moment: float) -> None:
@@ -35,7 +35,7 @@ def until(moment: float) -> None:
 def target_is_killed(env: Peers) -> None:
     """It comes back on another boot after 10 s and more: the load only waits."""
     with tied(env, PATIENT) as tie:
-        with load(tie.path, 6, limit=400):
+        with load(tie.path):
             killed = time.monotonic()
             tie.machine.down()
             tie.lost(killed)
@@ -46,28 +46,19 @@ def target_is_killed(env: Peers) -> None:
         tie.works()
 
 
-def failing(path: str, limit: float) -> float:
-    """Load that must end with an error; returns when that was."""
-    try:
-        disk.fio_verify(path, bs="16k", size="24m", iodepth=16, time_based=1, runtime=limit, timeout=2 * limit)
-    except LabError as exc:
-        check(str(exc).startswith("fio failed"), f"no error of the disk: {exc}")
-        return time.monotonic()
-    raise Failure("the load saw no error")
-
-
 @case(BOTH, limit=500)
 def target_is_killed_for_long(env: Peers) -> None:
     """Errors come when replacement_timeout is over, not before; the session comes back, and what was written is there."""
     with tied(env, SHORT) as tie:
-        disk.fio_verify(tie.path, **KEPT)
-        with ThreadPoolExecutor(1) as pool:
-            job = pool.submit(failing, tie.path, 120)
-            time.sleep(2)
-            check(not job.done(), "the load failed while the target was there")
+        kept = Kept(tie.path, *KEPT)
+        job = Load(tie.path)
+        try:
+            job.goes_on()
             killed = time.monotonic()
             tie.machine.down()
-            took = job.result() - killed
+            took = job.fails(120) - killed
+        finally:
+            job.kill()
         print(f"# the error came {took:.1f} s after the target's death", flush=True)
         check(took >= SHORT, f"the error came after {took:.1f} s, and replacement_timeout is {SHORT} s")
         check(took < SHORT + 2 * NOTICED_SECONDS + 20, f"the error came only after {took:.1f} s")
@@ -76,7 +67,7 @@ def target_is_killed_for_long(env: Peers) -> None:
         print(f"# it was away for {began - killed:.1f} s", flush=True)
         tie.usable()
         print(f"# the session is back {time.monotonic() - began:.1f} s after the target's return", flush=True)
-        disk.fio_verify(tie.path, **KEPT, verify_only=1)
+        kept.check(tie.path)
         tie.works()
 
 
@@ -84,7 +75,7 @@ def target_is_killed_for_long(env: Peers) -> None:
 def initiator_is_suspended(env: Peers) -> None:
     """This machine stands still for 30 s under load, its clock too: the load goes on, over this connection or another."""
     with tied(env, PATIENT) as tie:
-        with load(tie.path, 8, limit=300):
+        with load(tie.path):
             began = time.monotonic()
             suspend("initiator", SUSPENDED)
             saw = time.monotonic() - began
@@ -99,9 +90,9 @@ def initiator_is_suspended(env: Peers) -> None:
 def initiator_is_frozen(env: Peers) -> None:
     """The same with a clock that goes on: all that waits has timed out at its end, and the load goes on."""
     with tied(env, PATIENT) as tie:
-        with load(tie.path, SUSPENDED + 8, limit=300) as job:
+        with load(tie.path) as job:
             freeze(SUSPENDED)
-            check(not job.done(), "the load was over before")
+            job.check_running()
             tie.back("the end of the pause")
         tie.works()
         print(f"# connections lost: {tie.losses()}", flush=True)
@@ -111,7 +102,7 @@ def initiator_is_frozen(env: Peers) -> None:
 def target_is_suspended(env: Peers) -> None:
     """The target hangs for 30 s under load, which only waits."""
     with tied(env, PATIENT) as tie:
-        with load(tie.path, 8, limit=300), ThreadPoolExecutor(1) as pool:
+        with load(tie.path), ThreadPoolExecutor(1) as pool:
             began = time.monotonic()
             job = pool.submit(suspend, "target", SUSPENDED)
             tie.lost(began)
@@ -125,7 +116,7 @@ def target_is_suspended(env: Peers) -> None:
 def idle_target_is_suspended(env: Peers) -> None:
     """The target hangs for 30 s when there is no load: a ping times out, and what was written before is there."""
     with tied(env, PATIENT) as tie:
-        disk.fio_verify(tie.path, **KEPT)
+        kept = Kept(tie.path, *KEPT)
         with ThreadPoolExecutor(1) as pool:
             began = time.monotonic()
             job = pool.submit(suspend, "target", SUSPENDED)
@@ -134,7 +125,7 @@ def idle_target_is_suspended(env: Peers) -> None:
             check(said, "the connection was lost, and not by a ping")
             job.result()
             tie.back("the end of the pause")
-        disk.fio_verify(tie.path, **KEPT, verify_only=1)
+        kept.check(tie.path)
 
 
 if __name__ == "__main__":

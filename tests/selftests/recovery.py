@@ -4,7 +4,6 @@
 
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,9 +11,10 @@ from harness import program
 from harness.case import BOTH, LIO, TGT, case, check
 from harness.env import Env, opens
 from harness.faults import kill_iscsid, restart_iscsid
-from harness.outage import PINGS, REPLACEMENT, check_patience, failed_after, goes_on, rounds, until_lost
+from harness.outage import PINGS, REPLACEMENT, check_patience, failed_after, until_lost
 from lab.guest import disk, initiator, lio, tgt
 from lab.guest.initiator import Session
+from lab.guest.load import load
 from lab.guest.system import run, wait_for, write
 
 SETTINGS = {**PINGS, REPLACEMENT: 60}
@@ -33,23 +33,13 @@ def target_is_disabled_and_enabled(env: Env) -> None:
     assert isinstance(target, lio.Target)
     with env.session(SETTINGS, may_drop=True) as session:
         path = session.disks()[0]
-
-        def down_and_up() -> None:
+        with load(path) as job:
             for _ in range(2):
-                gone.wait(2)
+                job.goes_on()
                 write(target.tpg / "enable", 0)
-                gone.wait(3)
+                time.sleep(3)
                 write(target.tpg / "enable", 1)
                 back(session)
-        gone = threading.Event()
-        worker = threading.Thread(target=down_and_up)
-        worker.start()
-        try:
-            disk.fio_verify(path, bs="16k", size="24m", iodepth=16, time_based=1, runtime=20,
-                            timeout=150)
-        finally:
-            worker.join()
-        back(session)
         disk.fio_verify(path, bs="64k", size="2m")
 
 
@@ -60,7 +50,7 @@ def target_is_killed(env: Env) -> None:
     assert isinstance(target, tgt.Target)
     with env.session(SETTINGS, may_drop=True) as session:
         path = session.disks()[0]
-        with rounds(path) as job:
+        with load(path) as job:
             killed = time.monotonic()
             target.kill()
             print(f"# lost {until_lost(session) - killed:.1f} s after that", flush=True)
@@ -68,7 +58,7 @@ def target_is_killed(env: Env) -> None:
             target.up()
             back(session)
             print(f"# back {time.monotonic() - killed:.1f} s after that", flush=True)
-            goes_on(path, job)
+            job.goes_on()
         disk.fio_verify(path, bs="64k", size="2m")
 
 
@@ -110,16 +100,16 @@ def iscsid_dies(env: Env) -> None:
     """The load goes on while there is no iscsid, and while and after a new one takes the session over by a login."""
     with env.session(SETTINGS, may_drop=True) as session:
         path = session.disks()[0]
-        with rounds(path) as job:
+        with load(path) as job:
             kill_iscsid()
             time.sleep(1)
-            goes_on(path, job)
+            job.goes_on()
             with ThreadPoolExecutor(1) as pool:
                 lost = pool.submit(until_lost, session)
                 restart_iscsid()
                 lost.result()
             back(session)
-            goes_on(path, job)
+            job.goes_on()
         disk.fio_verify(path, bs="16k", size="4m")
 
 

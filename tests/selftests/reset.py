@@ -7,7 +7,6 @@ libiscsi counts what it sends, so that a reset which only says that it was succe
 
 import subprocess
 import sys
-import time
 
 from harness import kernlog as judge
 from harness import program, resend, sgio, tasks
@@ -17,6 +16,7 @@ from harness.env import Env
 from harness.tasks import Count
 from lab.guest import disk, kernlog
 from lab.guest.initiator import Session
+from lab.guest.load import load
 from lab.guest.system import run, wait_for
 
 ROUNDS = 4
@@ -26,20 +26,6 @@ BACK_SECONDS = 60
 NO_HOST_RESET = {"c": "ib_iser has no host reset: sg_reset ends with an I/O error"}
 
 Done = subprocess.CompletedProcess[str]
-
-
-def start_load(path: str) -> subprocess.Popen[str]:
-    """Verified load for about ten seconds in the background."""
-    argv = ["fio", "--name=load", f"--filename={path}", "--ioengine=libaio", "--direct=1",
-            "--rw=randwrite", "--bs=16k", "--size=16m", "--iodepth=16", "--verify=crc32c",
-            "--verify_fatal=1", "--time_based", "--runtime=8", "--randseed=3", "--eta=never"]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def expect_good(load: subprocess.Popen[str]) -> None:
-    """The load has ended without an error."""
-    text, _ = load.communicate(timeout=90)
-    check(load.returncode == 0, f"fio failed:\n{text[-800:]}")
 
 
 def works(path: str) -> None:
@@ -93,19 +79,15 @@ def device_under_load(env: Env) -> None:
     """
     with env.session(may_drop=True) as session:
         path = session.disks()[0]
-        load = start_load(path)
-        try:
+        with load(path) as job:
             for _ in range(ROUNDS):
-                time.sleep(1.5)
+                job.goes_on()
                 done, found, lost = reset(session, "device", path)
                 others = [row for row in lost if NO_TASK not in row]
                 check(not others or resend.excuses(others), "the connection was lost:\n" + "\n".join(others))
                 check(lost or not done.returncode, f"sg_reset ended with {done.returncode}: {done.stderr}")
                 equal("resets sent", found.sent, 1)
                 check(done.returncode or found.answered, "sg_reset succeeded without an answer")
-            expect_good(load)
-        finally:
-            load.kill()
         works(path)
 
 
@@ -131,14 +113,10 @@ def target_under_load(env: Env) -> None:
     """The same while commands are under way."""
     with env.session(may_drop=True) as session:
         path = session.disks()[0]
-        load = start_load(path)
-        try:
+        with load(path) as job:
             for _ in range(2):
-                time.sleep(2)
+                job.goes_on()
                 reset_or_made_anew(session, path)
-            expect_good(load)
-        finally:
-            load.kill()
         works(path)
 
 
@@ -164,14 +142,10 @@ def host_under_load(env: Env) -> None:
     """The same while commands are under way: they are sent again, and no error is seen."""
     with env.session(may_drop=True) as session:
         path = session.disks()[0]
-        load = start_load(path)
-        try:
+        with load(path) as job:
             for _ in range(2):
-                time.sleep(2)
+                job.goes_on()
                 session_made_anew(session, path)
-            expect_good(load)
-        finally:
-            load.kill()
         works(path)
 
 

@@ -34,8 +34,19 @@ def scsi(disk: str) -> Path:
 
 def completed(disk: str) -> int:
     """How many requests a disk has finished."""
-    words = read(f"/sys/block/{os.path.basename(disk)}/stat").split()
-    return int(words[0]) + int(words[4])
+    words = _stat(disk)
+    return words[0] + words[4]
+
+
+def _stat(disk: str) -> list[int]:
+    """Its row of numbers, see the kernel's Documentation/block/stat.rst."""
+    try:
+        number = os.stat(disk).st_rdev
+    except OSError as exc:
+        raise LabError(f"{disk}: {exc.strerror}") from exc
+    # By number: a device of dm has another name there than in /dev.
+    row = read(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/stat")
+    return [int(word) for word in row.split()]
 
 
 def in_flight(disk: str) -> int:
@@ -158,33 +169,84 @@ def check_files(where: str, sums: dict[str, str]) -> None:
             raise LabError(f"{name} came back with another checksum than it was written with")
 
 
-def fio(target: str, timeout: float = 300, **options: object) -> dict[str, object]:
-    """Run fio on a disk or file and return its JSON for the one job.
+def seed() -> int:
+    """A seed for fio that no other load has."""
+    return int.from_bytes(os.urandom(4), "little")
+
+
+def fio_argv(target: str, **options: object) -> list[str]:
+    """fio on a disk or file, with JSON about its one job.
 
     Options are fio's own, with `_` where fio's name has it; the defaults are
-    asynchronous direct I/O.
+    asynchronous direct I/O. Of two jobs with one seed the second could lose a write, and the first one's would
+    be found; so each has another.
     """
     wanted: dict[str, object] = {"name": "iser", "filename": target, "ioengine": "libaio",
                                  "direct": 1, "rw": "randrw", "bs": "4k", "iodepth": 16,
-                                 "randseed": 7, "group_reporting": 1, **options}
+                                 "randseed": seed(), "verify_state_save": 0,
+                                 "group_reporting": 1, **options}
     argv = ["fio", "--output-format=json", "--eta=never"]
-    argv += [f"--{k}={v}" if v is not True else f"--{k}" for k, v in wanted.items() if v is not None]
-    done = run(*argv, check=False, timeout=timeout)
-    start = done.stdout.find("{")
-    try:
-        job = json.loads(done.stdout[start:])["jobs"][0]
-    except (ValueError, LookupError):
-        job = {"error": done.returncode or 1}
-    if done.returncode != 0 or job.get("error"):
-        words = (done.stderr.strip() or done.stdout[:start if start > 0 else 400]).splitlines()
+    return argv + [f"--{k}={v}" if v is not True else f"--{k}" for k, v in wanted.items() if v is not None]
+
+
+def fio_json(said: str) -> dict[str, object]:
+    """The job in the last whole account of what fio has said; nothing if there is none."""
+    end = len(said)
+    while (start := f"\n{said}".rfind("\n{", 0, end)) >= 0:
+        try:
+            return dict(json.JSONDecoder().raw_decode(said[start:])[0]["jobs"][0])
+        except (ValueError, LookupError):
+            end = start
+    return {}
+
+
+def fio_job(said: str, status: int, errors: str = "") -> dict[str, object]:
+    """The job in what fio has said; an error of it, or its end with another status than 0, is raised."""
+    start, job = said.find("{"), fio_json(said)
+    if status != 0 or job.get("error", 1):
+        words = (errors.strip() or said[:start if start > 0 else 400]).splitlines()
         raise LabError(f"fio failed: {' / '.join(words[-3:])}")
-    return dict(job)
+    return job
+
+
+def fio(target: str, timeout: float = 300, **options: object) -> dict[str, object]:
+    """Run fio with the options of `fio_argv` and return its JSON for the one job."""
+    done = run(*fio_argv(target, **options), check=False, timeout=timeout)
+    return fio_job(done.stdout, done.returncode, done.stderr)
+
+
+def checksum(disk: str, start: int, length: int) -> str:
+    """The SHA-256 of a part of a disk, as it is there and not in memory."""
+    digest = hashlib.sha256()
+    with open(disk, "rb", buffering=0) as handle:
+        os.posix_fadvise(handle.fileno(), start, length, os.POSIX_FADV_DONTNEED)
+        handle.seek(start)
+        while length > 0:
+            block = handle.read(min(length, CHUNK))
+            if not block:
+                raise LabError(f"{disk} ends early")
+            digest.update(block)
+            length -= len(block)
+    return digest.hexdigest()
+
+
+def moved(job: dict[str, object], way: str) -> int:
+    """Bytes that a job has read, or written."""
+    part = job.get(way)
+    return int(part["io_bytes"]) if isinstance(part, dict) else 0
 
 
 def fio_verify(target: str, **options: object) -> dict[str, object]:
-    """Write with fio, then read everything back and compare checksums."""
-    return fio(target, **{"rw": "randwrite", "verify": "crc32c", "do_verify": 1,
-                          "verify_fatal": 1, "verify_backlog": None, **options})
+    """Write with fio, then read everything back and compare: checksums, and which write it was.
+
+    fio does not read where it was told how long to write: that is an error here.
+    """
+    job = fio(target, **{"rw": "randwrite", "verify": "crc32c", "do_verify": 1, "verify_fatal": 1,
+                         "verify_backlog": None, **options})
+    wrote, back = moved(job, "write"), moved(job, "read")
+    if not wrote or back < wrote:
+        raise LabError(f"fio has read {back} bytes back of {wrote} that it wrote to {target}")
+    return job
 
 
 def described(job: dict[str, object]) -> str:

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 
 from harness.case import Skip, check
 from harness.env import PORT, Env
@@ -27,9 +25,6 @@ REPLACEMENT = "node.session.timeo.replacement_timeout"
 # iscsid waits so long for a login before it tries once more.
 BACK_SECONDS = 45
 QUIET_SECONDS = 1
-ROUND_SECONDS = 4        # of load, and then what was written is read
-GOES_ON_SECONDS = 20
-MORE = 100               # requests, which are not those that were under way
 # From the end of replacement_timeout to an error of a program that waits.
 LATE_SECONDS = 10
 
@@ -133,44 +128,6 @@ def answered(env: Env) -> Iterator[tuple[Wire, Node]]:
             with suppress(LabError):
                 env.log_out_all()
             initiator.forget(node)
-
-
-@contextmanager
-def load(path: str, seconds: float, limit: float = 150, **options: object) -> Iterator[Future[dict[str, object]]]:
-    """Verified load for so long beside the block, which must see no error."""
-    with ThreadPoolExecutor(1) as pool:
-        job = pool.submit(disk.fio_verify, path, **{
-            "bs": "16k", "size": "24m", "iodepth": 16, "time_based": 1, "runtime": seconds,
-            "timeout": limit, **options})
-        time.sleep(1)
-        yield job
-        job.result()
-
-
-@contextmanager
-def rounds(path: str, limit: float = 150) -> Iterator[Future[None]]:
-    """Verified load beside the block for as long as that takes, round by round, none of which may see an error."""
-    over = Event()
-
-    def again() -> None:
-        while not over.is_set():
-            disk.fio_verify(path, bs="16k", size="24m", iodepth=16, time_based=1, runtime=ROUND_SECONDS, timeout=limit)
-    with ThreadPoolExecutor(1) as pool:
-        job = pool.submit(again)
-        try:
-            time.sleep(1)
-            yield job
-        finally:
-            over.set()
-        job.result()
-
-
-def goes_on(path: str, job: Future[None]) -> None:
-    """That load is under way, and has not ended with an error."""
-    before = disk.completed(path)
-    wait_for("load on the disk", lambda: job.done() or disk.completed(path) > before + MORE, GOES_ON_SECONDS)
-    if job.done():
-        job.result()
 
 
 def failed_after(path: str, limit: float) -> float:
