@@ -17,7 +17,7 @@ from harness.env import Env
 from harness.faults import hang_up
 from harness.inject import UNLISTED, UNTOLD, Failure, Injector, require
 from harness.mishap import Watch
-from lab.guest import disk, initiator, tgt
+from lab.guest import disk, initiator
 from lab.guest.load import load
 from lab.guest.system import run, wait_for
 from lab.report import LabError
@@ -25,7 +25,7 @@ from lab.report import LabError
 KINDS = {"slab": "failslab", "pages": "fail_page_alloc"}
 # A small session: what is allocated for each task is asked for 16 times, not 128.
 SMALL = {"node.session.cmds_max": 16, "node.session.queue_depth": 8,
-         "node.conn[0].timeo.login_timeout": 30, "node.session.initial_login_retry_max": 0,
+         "node.conn[0].timeo.login_timeout": 60, "node.session.initial_login_retry_max": 0,
          "node.conn[0].timeo.noop_out_interval": 0, "node.conn[0].timeo.noop_out_timeout": 0}
 RECOVERY = {**SMALL, "node.session.timeo.replacement_timeout": 600,
             "node.session.iscsi.DefaultTime2Wait": 0}
@@ -33,6 +33,9 @@ RECOVERY = {**SMALL, "node.session.timeo.replacement_timeout": 600,
 FIRST = int(os.environ.get("ISER_WALK_FROM", "1"))
 WALK_SECONDS = 600
 SPOILED = 5            # logins that tgt may spoil on the way
+# LIO gives a login that was broken off up after 15 s, and takes no other meanwhile. So of the many that
+# tgt sees each of, every twelfth fails with LIO.
+STEPS = {("lio", "slab"): 12}
 # How many a walk must find: well below what there were, 414 and 23 in a login with 16 tasks.
 LOGIN_LEAST = {"slab": 200, "pages": 10}
 RECOVERY_LEAST = {"slab": 100, "pages": 3}
@@ -48,13 +51,12 @@ def walk(env: Env, name: str, attempt: Callable[[], str], spared: str) -> int:
 
     `attempt` says how a try ended: nothing if well, else why not.
     """
-    silent, number, spoiled = [], FIRST - 1, 0
+    step = STEPS.get((env.kind, name), 1)
+    silent, number, spoiled = [], FIRST - step, 0
     with Injector(KINDS[name], env.driver.module, spared) as faults:
         while True:
-            number += 1
-            target = env.target()
-            assert isinstance(target, tgt.Target)
-            watch = Watch(target)
+            number += step
+            watch = Watch(env.target())
             began = time.monotonic()
             faults.arm(number)
             try:
@@ -73,18 +75,18 @@ def walk(env: Env, name: str, attempt: Callable[[], str], spared: str) -> int:
                 spoiled += 1
                 check((crashed or watch.hung_up()) and spoiled <= SPOILED,
                       f"nothing has failed, but: {ended or 'tgtd has crashed'}")
-                number -= 1
+                number -= step
                 continue
             if hit is None:
                 check(number > FIRST or FIRST == 1, f"there are fewer than {FIRST} allocations")
                 break
             if ended and not words:
                 silent.append(f"{number}: {hit}")
-    check(not silent, f"the driver says nothing when one of these fails, of {number - 1}:\n" + "\n".join(silent))
-    return number - 1
+    check(not silent, f"the driver says nothing when one of these fails, up to {number - step}:\n" + "\n".join(silent))
+    return number - step
 
 
-@case(TGT, limit=WALK_SECONDS, each={name: name for name in KINDS})
+@case(BOTH, limit=WALK_SECONDS, each={name: name for name in KINDS})
 def login(env: Env, name: str) -> None:
     """A login without memory fails, says why, and leaves nothing; the next one works."""
     require(KINDS[name])
@@ -107,9 +109,14 @@ def login(env: Env, name: str) -> None:
 
 @case(TGT, limit=WALK_SECONDS, each={name: name for name in KINDS})
 def recovery(env: Env, name: str) -> None:
-    """A recovery without memory is tried again, until it works; I/O sees nothing of it."""
+    """A recovery without memory is tried again, until it works; I/O sees nothing of it.
+
+    LIO would have to close connections under load a hundred times over, and hangs before that: its thread waits
+    for a command of a lost connection, for good.
+    """
     require(KINDS[name])
-    with env.session(RECOVERY, may_drop=True) as session, load(session.disks()[0], bs="4k", iodepth=2, rate_iops=",20") as job:
+    with env.session(RECOVERY, may_drop=True) as session, \
+            load(session.disks()[0], kib=4, iodepth=2, rate_iops=",20") as job:
         def attempt() -> str:
             hang_up(env.target())
             wait_for("the loss of the connection", lambda: session.state != "LOGGED_IN", 60, pause=0.02)

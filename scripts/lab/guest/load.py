@@ -137,13 +137,14 @@ class Load:
 
 @contextmanager
 def load(path: str, seconds: float = READ_BACK_SECONDS, **options: object) -> Iterator[Load]:
-    """Verified load beside the block, which must see no error; it is read back within so many seconds after the block."""
+    """Verified load beside the block, which must see no error; within so many seconds after it all is read back."""
     job = Load(path, **options)
     try:
         job.goes_on(BEGUN)
         yield job
         done = job.end(seconds)
-        print(f"# load: {disk.moved(done, 'write') >> 10} KiB written, {disk.moved(done, 'read') >> 10} KiB read back", flush=True)
+        wrote, back = disk.moved(done, "write") >> 10, disk.moved(done, "read") >> 10
+        print(f"# load: {wrote} KiB written, {back} KiB read back", flush=True)
     finally:
         job.kill()
 
