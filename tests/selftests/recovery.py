@@ -19,6 +19,8 @@ from lab.guest.system import run, wait_for, write
 
 SETTINGS = {**PINGS, REPLACEMENT: 60}
 AWAY_SECONDS = 5
+# iscsid is started, reads the sessions of the kernel, and drops their connections for new ones.
+TAKEN_OVER_SECONDS = 30
 
 
 def back(session: Session) -> None:
@@ -105,7 +107,7 @@ def iscsid_dies(env: Env) -> None:
             time.sleep(1)
             job.goes_on()
             with ThreadPoolExecutor(1) as pool:
-                lost = pool.submit(until_lost, session)
+                lost = pool.submit(until_lost, session, TAKEN_OVER_SECONDS)
                 restart_iscsid()
                 lost.result()
             back(session)
