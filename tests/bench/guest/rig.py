@@ -96,7 +96,8 @@ def drive(disks: Sequence[str], pattern: Pattern, count: int | None = None) -> d
     options = pattern.options(wanted)
     if len(disks) > 1:
         options["file_service_type"] = "roundrobin"
-    job = disk.fio(":".join(disks), timeout=1200, **options)
+    # The same requests for each driver and in each run.
+    job = disk.fio(":".join(disks), timeout=1200, **{"randseed": 7, **options})
     part = side(job, pattern)
     if part["total_ios"] != wanted:
         raise LabError(f"{pattern.name}: fio did {part['total_ios']} I/Os, not {wanted}")
