@@ -7,10 +7,10 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from harness import program
+from harness import leftover, program
 from harness.case import BOTH, LIO, TGT, case, check
-from harness.env import Env, opens
-from harness.faults import kill_iscsid, restart_iscsid
+from harness.env import AFTER_A_REFUSAL, Env, opens
+from harness.faults import begun, kill_iscsid, restart_iscsid
 from harness.outage import PINGS, REPLACEMENT, check_patience, failed_after, until_lost
 from lab.guest import disk, initiator, lio, tgt
 from lab.guest.initiator import Session
@@ -21,6 +21,7 @@ SETTINGS = {**PINGS, REPLACEMENT: 60}
 AWAY_SECONDS = 5
 # iscsid is started, reads the sessions of the kernel, and drops their connections for new ones.
 TAKEN_OVER_SECONDS = 30
+LOGIN_MOMENTS = 6
 
 
 def back(session: Session) -> None:
@@ -113,6 +114,37 @@ def iscsid_dies(env: Env) -> None:
             back(session)
             job.goes_on()
         disk.fio_verify(path, bs="16k", size="4m")
+
+
+@case(BOTH, limit=300)
+def iscsid_dies_in_a_login(env: Env) -> None:
+    """iscsid is killed at one moment of a login after another: a new one can log out of what it finds, and in again.
+
+    A connection that was not a session's yet nobody knows; it goes with the module.
+    """
+    env.target()
+    node = env.node()
+    began = time.monotonic()
+    env.login(node, SETTINGS)
+    whole = time.monotonic() - began
+    env.log_out_all()
+    found = 0
+    for number in range(LOGIN_MOMENTS):
+        moment = whole * number / (LOGIN_MOMENTS - 1)
+        with begun(node, {**SETTINGS, **AFTER_A_REFUSAL}):
+            time.sleep(moment)
+            kill_iscsid()
+        initiator.start()
+        states = [session.state for session in initiator.sessions()]
+        found += len(states)
+        print(f"# killed after {moment:.2f} s of {whole:.2f}: {', '.join(states) or 'no session'}", flush=True)
+        env.log_out_all()
+    check(found, "iscsid was never killed with a session")
+    env.driver.unload()
+    env.expect_gone(leftover.of_module)
+    env.driver.load()
+    with env.session({**SETTINGS, **AFTER_A_REFUSAL}) as session:
+        disk.fio_verify(session.disks()[0], bs="16k", size="2m")
 
 
 @case(BOTH, limit=200, differs={"c": "iscsi_host_remove(), which ib_iser calls, forgets the kill"})
