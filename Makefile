@@ -14,12 +14,13 @@
 #: Checking
 #:   check            the test suite; its parts: scripts/check --help
 #:   check-all        all tests that there are: also fuzz, miri, the long selftests, peers, hostile,
-#:                    soak and kunit, and on the kernel with KASAN, lockdep and others check-debug,
-#:                    hostile, soak, peers and all selftests, these over iWARP, too: many hours
+#:                    soak and kunit, and on the kernel with KASAN, lockdep and others hostile,
+#:                    soak, peers and all selftests, the last two over iWARP, too: many hours
 #:   bench            measure against the C driver and its rivals: below 40 minutes; QUICK=1
 #:                    below 8; GOALS=1 only what the goals are about
-#:   check-debug      sessions, resets and losses on a kernel with KASAN, lockdep and others
-#:   kunit            the module's KUnit suites, on that kernel (it is built once: 15 minutes)
+#:   check-debug      the selftests but for those that take long, on a kernel with KASAN, lockdep
+#:                    and others (it is built once: 17 minutes): hours; less by ARGS="--only reset/"
+#:   kunit            the module's KUnit suites, on that kernel
 #:   fuzz             libFuzzer on the pure code, SECONDS=60; ARGS=--help
 #:   miri             tests of the pure code under Miri, which is part of nightly Rust
 #:   hostile          a target that breaks the rules in about 290 ways; ARGS=--help
@@ -45,7 +46,7 @@
 #:   DESTDIR=DIR      install below that directory
 #:   INSTALL_MOD_PATH=DIR, INSTALL_MOD_DIR=DIR, INSTALL_MOD_STRIP=1   as in the kernel
 #:   ISER_CACHE=DIR   what is made once, by default ~/.cache/ib_iser_rs
-#:   ARGS=            passed to the program behind check, bench, demo, hostile, peers, shell, soak, toolchain
+#:   ARGS=            passed to the program behind check, check-debug, bench, demo, hostile, peers, shell, soak, toolchain
 
 # In the toolchain root the kernel is the one that root was made for.
 KDIR ?= /lib/modules/$(or $(ISER_RELEASE),$(shell uname -r))/build
@@ -119,13 +120,15 @@ check:
 	+@scripts/check $(ARGS)
 check-all:
 	+@scripts/check --all $(ARGS)
+check-debug:
+	+@scripts/check --kernel debug $(ARGS)
 fuzz:
 	+@scripts/iser-lab fuzz $(if $(SECONDS),--seconds '$(SECONDS)') $(ARGS)
 soak:
 	+@scripts/iser-lab soak $(if $(MINUTES),--minutes '$(MINUTES)') $(ARGS)
 miri:
 	+@scripts/check --stage miri $(ARGS)
-toolchain demo shell check-debug kunit hostile peers:
+toolchain demo shell kunit hostile peers:
 	+@scripts/iser-lab $@ $(ARGS)
 
 .PHONY: help

@@ -22,10 +22,8 @@ the last two in full:
     hostile     `make hostile`, with 100 000 PDUs made by chance
     soak        `make soak` for some minutes with each target
     kunit       the module's KUnit suites
-    debug       `make check-debug`, on LIO and then on tgt
-    debug-siw   the same over iWARP
     hostile-debug, soak-debug, peers-debug   those above, on the instrumented kernel
-    selftests-debug   tests/selftests, short and long, on the instrumented kernel
+    selftests-debug   tests/selftests, short and long, on the instrumented kernel: `make check-debug` has the short ones
     selftests-siw     the same over iWARP
     peers-siw         `peers` over iWARP
 """
@@ -297,19 +295,6 @@ class Suite:
         """The module's KUnit suites, in a kernel that has KUnit (built once: 15 minutes)."""
         self.program("kunit", [LAB, "kunit"], KtapReader(), 3600)
 
-    def debug(self) -> None:
-        """Sessions, resets and losses under KASAN, lockdep and kmemleak."""
-        self._debug("rxe")
-
-    def debug_siw(self) -> None:
-        """The same over iWARP."""
-        self._debug("siw")
-
-    def _debug(self, rdma: str) -> None:
-        for target in self.targets():
-            self.program(named("debug", "stock", target, rdma),
-                         [LAB, "check-debug", "--target", target, "--rdma", rdma], KtapReader(), 3600)
-
     def run(self) -> int:
         """Run the stages asked for."""
         self.tally.line(f"logs: {self.logs}")
@@ -328,8 +313,8 @@ class Suite:
 STAGES = ("toolchain", "build", "lint", "host", "simulator", "demo", "selftests", "counted", "fuzz-brief",
           "hostile-brief")
 # Only where everything is asked for: they take longer, or need a kernel of their own.
-MORE = ("fuzz", "miri", "long", "peers", "hostile", "soak", "kunit", "debug", "debug-siw", "hostile-debug",
-        "soak-debug", "peers-debug", "selftests-debug", "selftests-siw", "peers-siw")
+MORE = ("fuzz", "miri", "long", "peers", "hostile", "soak", "kunit", "hostile-debug", "soak-debug",
+        "peers-debug", "selftests-debug", "selftests-siw", "peers-siw")
 # What the selftests need.
 SELFTESTS = ("toolchain", "build", "selftests")
 # Those that load the module which lies in the checkout, whatever it was made from.
