@@ -15,7 +15,8 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,6 +50,24 @@ def remove_tree(path: Path) -> None:
             if point == str(path) or point.startswith(f"{path}/"):
                 raise LabError(f"{point} is still mounted; unmount it, then try again")
     subprocess.run(["rm", "-rf", "--one-file-system", "--", str(path)], check=True)
+
+
+@contextmanager
+def building_in(tree: Path, waiting: Callable[[], None]) -> Iterator[int]:
+    """Have nobody else build in a source tree; `waiting` is called if somebody does.
+
+    Gives the descriptor of the lock: who inherits it, holds it after the block, too.
+    """
+    handle = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield handle
+    finally:
+        os.close(handle)
 
 
 class Cache:

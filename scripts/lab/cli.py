@@ -83,7 +83,13 @@ def prefixed(role: str) -> Callable[[bytes], None]:
 
 def cmd_make(lab: Lab, args: argparse.Namespace) -> int:
     """Verb `make`: make in the toolchain root, for the stock kernel."""
-    return toolchain_exec(lab, ["make", f"KDIR={verbs.kdir(lab)}", *args.arguments])
+    argv = ["make", f"KDIR={verbs.kdir(lab)}", *args.arguments]
+    if chroot.inside():
+        return toolchain_exec(lab, argv)
+    with verbs.building(lab) as lock:
+        # make keeps it.
+        os.set_inheritable(lock, True)
+        return toolchain_exec(lab, argv)
 
 
 def pairs(words: list[str]) -> dict[str, str]:

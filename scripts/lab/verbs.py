@@ -10,9 +10,11 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from lab import chroot, config, vm
+from lab.cache import building_in
 from lab.core import Lab
 from lab.report import LabError
 
@@ -24,6 +26,11 @@ def kdir(lab: Lab) -> str:
     return f"/usr/src/linux-headers-{lab.versions.release}"
 
 
+def building(lab: Lab) -> AbstractContextManager[int]:
+    """Have nobody else build in this checkout."""
+    return building_in(config.checkout(), lambda: lab.report.line("waiting: something else builds in this checkout"))
+
+
 def build_module(lab: Lab) -> Path:
     """Build the module with the kernel's own compiler; return the file."""
     top = config.checkout()
@@ -32,7 +39,7 @@ def build_module(lab: Lab) -> Path:
     argv = ["make", f"KDIR={kdir(lab)}"]
     full = chroot.command(root, lab.cache.root, argv, top, [top])
     env = chroot.environment(lab.cache.root, dict(os.environ))
-    with lab.report.step("module: make"), lab.cache.mutex("make"):
+    with building(lab), lab.report.step("module: make"), lab.cache.mutex("make"):
         with open(log, "wb") as out:
             done = subprocess.run(full, env=env, stdin=subprocess.DEVNULL, stdout=out,
                                   stderr=subprocess.STDOUT, check=False,

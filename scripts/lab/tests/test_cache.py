@@ -4,12 +4,14 @@
 import multiprocessing
 import os
 import signal
+import subprocess
 import tempfile
+import threading
 import time
 import unittest
 from pathlib import Path
 
-from lab.cache import TMP_PREFIX, Cache, hash_files, key_of
+from lab.cache import TMP_PREFIX, Cache, building_in, hash_files, key_of
 
 
 def build_slowly(root: str, key: str, counter: str) -> None:
@@ -53,6 +55,16 @@ class CacheTest(unittest.TestCase):
         self.assertEqual([p.exitcode for p in both], [0, 0])
         self.assertEqual(Path(self.counter).read_text(encoding="utf-8"), "x")
         self.assertTrue((self.root / "kind/a/whole").exists())
+
+    def test_one_builder_in_a_tree(self) -> None:
+        """A second one waits, and says so, for the first and for what that has started."""
+        waited: list[str] = []
+        with building_in(self.root, lambda: waited.append("first")) as lock:
+            heir = subprocess.Popen(["sleep", "60"], pass_fds=(lock,))
+        timer = threading.Timer(0.3, heir.kill)
+        with building_in(self.root, lambda: (waited.append("second"), timer.start())):
+            self.assertEqual(heir.wait(), -signal.SIGKILL)
+        self.assertEqual(waited, ["second"])
 
     def test_interrupted(self) -> None:
         process = self.start("a")
