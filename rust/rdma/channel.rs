@@ -162,9 +162,9 @@ pub const EXTRA_RECEIVES: u32 = recv_account::EXTRA;
 /// # Invariants
 ///
 /// - Every completion entry that a work request of `qp` names is in this object or
-///   in something that it owns, and stays in place until `qp` is drained.
-/// - The context of `qp` points here and owns one reference, from creation until
-///   the sender has shut the channel down.
+///   in something that it owns, and stays in place until `qp` is destroyed.
+/// - The context of `qp` points here. From creation until the sender has shut the channel down
+///   it owns a reference; the channel outlives `qp` in any case.
 pub struct Channel<C: ChannelOps> {
     ops: C,
     config: ChannelConfig,
@@ -180,7 +180,7 @@ pub struct Channel<C: ChannelOps> {
     closing: AtomicBool,
     /// Drains, one at a time; whether the last one is over.
     drained: Pin<KBox<Mutex<bool>>>,
-    // Last: the queue pair goes after everything that lives in its domain.
+    // Last: its domain goes after everything that lives there.
     pub(crate) qp: Qp<C::Cm>,
 }
 
@@ -445,9 +445,12 @@ impl<C: ChannelOps> Channel<C> {
     }
 
     /// Ends all work: on return no request is outstanding, no callback runs or
-    /// will run, every key is dead and every owner dropped. Sleeps. Called once,
-    /// by the sender, which posts nothing from here on.
-    pub(crate) fn shutdown(&self) {
+    /// will run, every key is dead and every owner dropped. Sleeps.
+    ///
+    /// # Safety
+    ///
+    /// To be called once, by the sender, which posts nothing from here on.
+    pub(crate) unsafe fn shutdown(&self) {
         self.close();
         self.drain();
         // A callback that was running when the first drain began may have posted
@@ -465,15 +468,18 @@ impl<C: ChannelOps> Channel<C> {
             let owned = unsafe { slot.take_owned() };
             self.release(owned, false);
         }
-        // SAFETY: The queue pair is ours and drained: nobody reads its context.
-        let context = unsafe {
-            let qp = self.qp.raw();
-            core::mem::replace(&mut (*qp).qp_context, core::ptr::null_mut())
-        };
-        if !context.is_null() {
-            // SAFETY: By the type invariant the context owned a reference; the
-            // sender holds another.
-            drop(unsafe { Arc::<Self>::from_raw(context.cast_const().cast()) });
-        }
+        // INVARIANT: The pointer stays, the reference goes.
+        // SAFETY: The context points here, and owns a reference until this one call; the sender
+        // holds another.
+        drop(unsafe { Arc::<Self>::from_raw((*self.qp.raw()).qp_context.cast_const().cast()) });
+    }
+}
+
+impl<C: ChannelOps> Drop for Channel<C> {
+    /// What a request names goes after the queue pair, so that it is there even for one that the
+    /// provider has left behind in a drain, of which the core only warns.
+    fn drop(&mut self) {
+        // SAFETY: All that is left is to drop it, behind what lives in its domain.
+        unsafe { self.qp.destroy() };
     }
 }

@@ -21,12 +21,12 @@ use core::sync::atomic::Ordering::Relaxed;
 ///
 /// # Safety
 ///
-/// `wc` must be a valid completion on the queue pair of a `Channel<C>` that has
-/// not been shut down. The result must not outlive the callback.
+/// `wc` must be a valid completion on the queue pair of a `Channel<C>`. The result must not
+/// outlive the callback.
 #[inline]
 unsafe fn channel_of<'a, C: ChannelOps>(wc: *const bindings::ib_wc) -> &'a Channel<C> {
-    // SAFETY: By the type invariant of `Channel`, the context points to it and
-    // keeps it while completions can arrive.
+    // SAFETY: By the type invariant of `Channel`, the context points to it, and it outlives
+    // the queue pair.
     unsafe { &*(*(*wc).qp).qp_context.cast_const().cast::<Channel<C>>() }
 }
 

@@ -67,8 +67,8 @@ impl Drop for PooledCq {
 ///
 /// # Invariants
 ///
-/// `raw` is the queue pair of the identifier that `user` keeps. Its receives complete on
-/// `recv_cq`, one at a time, its sends on `sends`.
+/// `raw` is the queue pair of the identifier that `user` keeps, until it is destroyed. Its
+/// receives complete on `recv_cq`, one at a time, its sends on `sends`.
 pub struct Qp<H: Handler> {
     raw: *mut bindings::ib_qp,
     config: QpConfig,
@@ -195,6 +195,23 @@ impl<H: Handler> Qp<H> {
         unsafe { bindings::ib_drain_qp(self.raw) };
     }
 
+    /// Destroys the queue pair, if it is still there. Its domain and its completion queues stay,
+    /// and the device registered. Sleeps.
+    ///
+    /// # Safety
+    ///
+    /// Nothing may be done with `self` from here on but to drop it.
+    pub(crate) unsafe fn destroy(&self) {
+        self.user.with_raw(|cm| {
+            // SAFETY: `cm` is valid, and has our queue pair until that is destroyed.
+            unsafe {
+                if !(*cm).qp.is_null() {
+                    bindings::rdma_destroy_qp(cm);
+                }
+            }
+        });
+    }
+
     /// The completions of sends.
     #[inline(always)]
     pub(crate) fn sends(&self) -> &SendCq {
@@ -260,11 +277,8 @@ impl<H: Handler> Qp<H> {
 
 impl<H: Handler> Drop for Qp<H> {
     fn drop(&mut self) {
-        self.user.with_raw(|cm| {
-            // SAFETY: `cm` is valid and has our queue pair; whoever posted
-            // requests has drained it.
-            unsafe { bindings::rdma_destroy_qp(cm) }
-        });
+        // SAFETY: Nobody uses what is dropped.
+        unsafe { self.destroy() };
     }
 }
 

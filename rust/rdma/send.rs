@@ -185,6 +185,7 @@ impl<C: ChannelOps> Sender<C> {
     /// or will run, all remote keys are dead and all owners dropped. The queue pair
     /// goes with the last reference to the channel. Sleeps.
     pub fn shutdown(self) {
-        self.channel.shutdown();
+        // SAFETY: We are the sender, and are gone after this.
+        unsafe { self.channel.shutdown() };
     }
 }
