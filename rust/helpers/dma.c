@@ -51,6 +51,11 @@ void rust_helper_iser_ib_dma_sync_single_for_device(struct ib_device *dev,
 	ib_dma_sync_single_for_device(dev, addr, size, dir);
 }
 
+unsigned int rust_helper_iser_ib_dma_max_seg_size(struct ib_device *dev)
+{
+	return ib_dma_max_seg_size(dev);
+}
+
 unsigned int rust_helper_iser_sg_dma_len(struct scatterlist *sg)
 {
 	return sg_dma_len(sg);

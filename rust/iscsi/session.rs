@@ -66,9 +66,7 @@ impl Host {
             (*shost).sg_tablesize = config.sg_tablesize;
             (*shost).max_sectors = config.max_sectors;
             (*shost).virt_boundary_mask = config.virt_boundary_mask as c_ulong;
-            if let Some(size) = config.max_segment_size {
-                (*shost).max_segment_size = size;
-            }
+            (*shost).max_segment_size = config.max_segment_size;
         }
 
         let parent = match &config.parent {

@@ -39,8 +39,8 @@ pub struct HostConfig {
     /// Bits that must be zero where one entry of a scatterlist ends and the next begins; 0 for
     /// no such limit.
     pub virt_boundary_mask: usize,
-    /// The length of one entry of a scatterlist in bytes; [`None`] for the default of SCSI.
-    pub max_segment_size: Option<u32>,
+    /// The length of one entry of a scatterlist in bytes.
+    pub max_segment_size: u32,
     /// The device that does the DMA, which becomes the parent of the host in sysfs.
     pub parent: Option<ARef<Device>>,
 }

@@ -5,7 +5,8 @@
 use crate::bindings;
 use kernel::{device, sync::aref::ARef};
 
-/// Capabilities of a device, copied from `struct ib_device_attr`.
+/// Capabilities of a device, copied from `struct ib_device_attr`. A provider without a limit
+/// says [`u32::MAX`].
 #[derive(Clone, Copy)]
 pub struct DeviceCaps {
     /// Most work requests in one queue of a queue pair.
@@ -16,6 +17,8 @@ pub struct DeviceCaps {
     pub max_qp_rd_atom: u32,
     /// Most pages (or, with [`Self::sg_gaps`], entries) of one memory region.
     pub max_region_pages: u32,
+    /// Most bytes that its DMA takes as one segment, at this moment: SCSI may change it.
+    pub max_segment_size: u32,
     /// Memory can be registered by a work request (`IB_DEVICE_MEM_MGT_EXTENSIONS`).
     pub fast_registration: bool,
     /// A region may have gaps between its entries (`IBK_SG_GAPS_REG`).
@@ -35,10 +38,12 @@ impl DeviceCaps {
         // a device is registered.
         let attrs = unsafe { &(*dev).attrs };
         Self {
-            max_qp_wr: clamp_positive(attrs.max_qp_wr),
-            max_send_sge: clamp_positive(attrs.max_send_sge),
-            max_qp_rd_atom: clamp_positive(attrs.max_qp_rd_atom),
-            max_region_pages: clamp_positive(attrs.max_fast_reg_page_list_len),
+            max_qp_wr: attrs.max_qp_wr,
+            max_send_sge: attrs.max_send_sge,
+            max_qp_rd_atom: attrs.max_qp_rd_atom,
+            max_region_pages: attrs.max_fast_reg_page_list_len,
+            // SAFETY: `dev` is valid by the contract.
+            max_segment_size: unsafe { bindings::ib_dma_max_seg_size(dev) },
             fast_registration: attrs.device_cap_flags
                 & bindings::ib_device_cap_flags_IB_DEVICE_MEM_MGT_EXTENSIONS as u64
                 != 0,
@@ -49,15 +54,6 @@ impl DeviceCaps {
             // SAFETY: As above.
             checks_invalidation: unsafe { (*dev).node_type } != bindings::RDMA_NODE_RNIC as u8,
         }
-    }
-}
-
-/// Some attributes were signed once, and a driver may leave nonsense in them.
-fn clamp_positive(value: u32) -> u32 {
-    if value > i32::MAX as u32 {
-        0
-    } else {
-        value
     }
 }
 

@@ -19,6 +19,7 @@ fn any_caps() -> impl Strategy<Value = DeviceCaps> {
         max_send_sge: MAX_SEND_SGE,
         max_qp_rd_atom: 16,
         max_region_pages,
+        max_segment_size: 1 << 31,
         fast_registration: true,
         sg_gaps,
         checks_invalidation: true,

@@ -59,6 +59,7 @@ pub(crate) mod device {
         pub(crate) max_send_sge: u32,
         pub(crate) max_qp_rd_atom: u32,
         pub(crate) max_region_pages: u32,
+        pub(crate) max_segment_size: u32,
         pub(crate) fast_registration: bool,
         pub(crate) sg_gaps: bool,
         pub(crate) checks_invalidation: bool,

@@ -87,6 +87,7 @@ pub(crate) struct HostLimits {
     pub(crate) io: IoSize,
     pub(crate) max_tasks: u32,
     pub(crate) virt_boundary: usize,
+    pub(crate) max_segment_size: u32,
     pub(crate) parent: Option<ARef<Device>>,
 }
 
@@ -159,6 +160,7 @@ impl Endpoint {
             io,
             max_tasks: sizes::max_tasks(qp.config()),
             virt_boundary: IoSize::virt_boundary(qp.caps()),
+            max_segment_size: IoSize::max_segment_size(qp.caps()),
             parent: qp.parent_device(),
         })
     }

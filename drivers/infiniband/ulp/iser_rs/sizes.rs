@@ -82,6 +82,17 @@ impl IoSize {
             REGION_PAGE as usize - 1
         }
     }
+
+    /// Most bytes of an entry. SCSI makes it a limit of the whole device's DMA, other users' too.
+    pub(crate) fn max_segment_size(caps: &DeviceCaps) -> u32 {
+        if caps.sg_gaps {
+            caps.max_segment_size
+        } else {
+            // A boundary needs entries without a limit: where one of 64 KiB, say, ends within
+            // a page, an IOMMU leaves a gap, and the list cannot be registered.
+            u32::MAX
+        }
+    }
 }
 
 /// Without gaps a list that begins inside a page takes one page more.
@@ -127,6 +138,7 @@ mod tests {
         max_send_sge: 16,
         max_qp_rd_atom: 16,
         max_region_pages: 512,
+        max_segment_size: 1 << 31,
         fast_registration: true,
         sg_gaps: false,
         checks_invalidation: true,
@@ -175,6 +187,9 @@ mod tests {
             (512, false, 1, 1, 1),
             (512, false, 9, 2, 9),
             (1, false, 1024, 1, 8),
+            // A device without a limit.
+            (u32::MAX, false, 1024, 128, 1024),
+            (u32::MAX, true, u32::MAX, 4096, 32768),
         ];
         for (max_region_pages, sg_gaps, max_sectors, entries, sectors) in table {
             let caps = DeviceCaps {
@@ -184,8 +199,13 @@ mod tests {
             };
             let io = IoSize::new(&caps, max_sectors);
             assert_eq!((io.sg_tablesize, io.max_sectors), (entries, sectors));
-            let boundary = if sg_gaps { 0 } else { 4095 };
+            let (boundary, segment) = if sg_gaps {
+                (0, 1 << 31)
+            } else {
+                (4095, u32::MAX)
+            };
             assert_eq!(IoSize::virt_boundary(&caps), boundary);
+            assert_eq!(IoSize::max_segment_size(&caps), segment);
         }
     }
 
@@ -202,6 +222,7 @@ mod tests {
             (512, 4095, 512, false, None),
             (512, 4095, 512, true, Some(512)),
             (u32::MAX, 4095, u32::MAX, false, None),
+            (128, 4095, u32::MAX, false, Some(129)),
         ];
         for (sg_tablesize, virt_boundary_mask, max_region_pages, sg_gaps, pages) in table {
             let caps = DeviceCaps {

@@ -79,9 +79,7 @@ impl iscsi::Transport for Iser {
             max_sectors: limits.io.max_sectors,
             max_lun: params::MAX_LUN.get().into(),
             virt_boundary_mask: limits.virt_boundary,
-            // A boundary needs entries without a limit: where one of the 64 KiB that SCSI takes by
-            // default ends within a page, an IOMMU leaves a gap, and the list cannot be registered.
-            max_segment_size: (limits.virt_boundary != 0).then_some(u32::MAX),
+            max_segment_size: limits.max_segment_size,
             parent: limits.parent,
         })
     }
