@@ -190,7 +190,9 @@ def parser() -> argparse.ArgumentParser:
 
 def _terminated(number: int, frame: object) -> None:
     """End as by Ctrl-C, so that machines and half-built entries go away."""
-    del number, frame
+    del frame
+    # A second one must not interrupt the ending.
+    signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -378,7 +378,9 @@ def main(argv: list[str]) -> int:
     args.stage = with_build(args.stage, args.driver)
 
     def terminated(number: int, frame: object) -> None:
-        del number, frame
+        del frame
+        # A second one must not interrupt the ending.
+        signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
     signal.signal(signal.SIGTERM, terminated)
     suite = Suite(args)
