@@ -112,8 +112,10 @@ def arguments(machine: Machine) -> list[str]:
                  "-device", "virtserialport,chardev=port,name=iser"]
     if machine.link:
         end = machine.link
+        # Without merged buffers the pages of packets come from no page pool, which rxe gives them back to with
+        # a lock held and interrupts off: on one processor that is a deadlock at times (tests/known-reports).
         argv += ["-netdev", f"stream,id=n0,server={'on' if end.server else 'off'},"
                             f"addr.type=unix,addr.path={end.socket}"
                             + ("" if end.server else ",reconnect-ms=100"),
-                 "-device", f"virtio-net-pci,netdev=n0,mac={end.mac},host_mtu=4200"]
+                 "-device", f"virtio-net-pci,netdev=n0,mac={end.mac},host_mtu=4200,mrg_rxbuf=off"]
     return argv + list(machine.extra)
