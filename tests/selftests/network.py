@@ -135,6 +135,24 @@ def loss_of_10_percent(env: Env) -> None:
         line.works()
 
 
+def mended(line: Line) -> None:
+    """The session is back, if need be on a new rxe device.
+
+    What rxe cannot route is an error of its queue pair (rxe_requester()): without an address or a link the CM's
+    DREQ puts queue pair 1 into the error state, and mostly for good. No connection can be made then, with either driver.
+    """
+    end = line.wire.initiator
+    alive = end.queue_pair_1() == CONNECTS
+    try:
+        line.back(BACK_SECONDS if alive else 1)
+    except LabError:
+        print(f"# rxe cannot connect any more, queue pair 1: {end.queue_pair_1()}; "
+              "its device is made anew", flush=True)
+        end.remove_device()
+        end.add_device()
+        line.back()
+
+
 @case(BOTH, limit=200, long=True)
 def address_is_removed(env: Env) -> None:
     """The address of our side goes and is put back."""
@@ -144,7 +162,7 @@ def address_is_removed(env: Env) -> None:
             line.lost()
             time.sleep(MOMENT)
             line.wire.initiator.add_address()
-            line.back()
+            mended(line)
         line.works()
 
 
@@ -171,30 +189,12 @@ def switched(line: Line, how: str, up: bool) -> None:
         end.wait_ready()
 
 
-def mended(line: Line) -> None:
-    """The session is back, if need be on a new rxe device."""
-    end = line.wire.initiator
-    alive = end.queue_pair_1() == CONNECTS
-    try:
-        line.back(BACK_SECONDS if alive else 1)
-    except LabError:
-        print(f"# rxe cannot connect any more, queue pair 1: {end.queue_pair_1()}; "
-              "its device is made anew", flush=True)
-        end.remove_device()
-        end.add_device()
-        line.back()
-
-
 WAYS = {"switched_off": "link", "without_carrier": "cable"}
 
 
 @case(BOTH, limit=200, long=True, each=WAYS)
 def link_goes(env: Env, how: str) -> None:
-    """The link goes for longer than pings wait; the session comes back, if need be on a new rxe device.
-
-    What rxe cannot route is an error of its queue pair (rxe_requester()): the CM's DREQ puts queue pair 1
-    into the error state, and mostly for good. No connection can be made then, with either driver.
-    """
+    """The link goes for longer than pings wait; the session comes back, if need be on a new rxe device."""
     with wired(env) as line:
         with load(line.path):
             switched(line, how, False)
