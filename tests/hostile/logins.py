@@ -6,13 +6,12 @@ import random
 import sys
 import time
 
-from hostile import orphans
 from hostile.rows import LOST, REFUSED, SEED, SILENT, good_login, judge_log, many_losses, ours, scene, simulator, violation
 from hostile.said import Witness
 from harness import leftover, program
 from harness.case import case, check, equal
 from harness.env import Env
-from lab.guest import initiator, kernlog
+from lab.guest import initiator, kernlog, orphans
 from lab.guest.system import SLOWNESS, run, wait_for
 from lab.report import LabError
 

@@ -12,7 +12,7 @@ from harness.case import BOTH, LIO, TGT, case, check
 from harness.env import AFTER_A_REFUSAL, Env, opens
 from harness.faults import begun, kill_iscsid, restart_iscsid
 from harness.outage import PINGS, REPLACEMENT, check_patience, failed_after, until_lost
-from lab.guest import disk, initiator, lio, tgt
+from lab.guest import disk, initiator, lio, orphans, tgt
 from lab.guest.initiator import Session
 from lab.guest.load import load
 from lab.guest.system import run, wait_for, write
@@ -138,6 +138,9 @@ def iscsid_dies_in_a_login(env: Env) -> None:
         states = [session.state for session in initiator.sessions()]
         found += len(states)
         print(f"# killed after {moment:.2f} s of {whole:.2f}: {', '.join(states) or 'no session'}", flush=True)
+        if any(session.iqn != node.iqn for session in initiator.sessions()):
+            print("# it had not named the session, and so no program of open-iscsi can end it", flush=True)
+            orphans.end_all()
         env.log_out_all()
     check(found, "iscsid was never killed with a session")
     env.driver.unload()

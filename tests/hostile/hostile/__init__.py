@@ -2,7 +2,6 @@
 """What the tests with a hostile target are made with.
 
     simulator  the target: a process that follows orders
-    orphans    ending sessions whose process has died
     said       what iscsid, libiscsi and iscsiadm say where the driver is silent
     rows       tests that are a row of a table: what the target does, what must hold
 

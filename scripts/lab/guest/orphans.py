@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Ending sessions that no process looks after any more.
 
-iscsiadm keeps the session of a discovery itself. If it dies, the kernel keeps the
-session, with any transport: only messages to the transport class end it, and no
-program of open-iscsi sends them.
+iscsiadm keeps the session of a discovery itself. If it dies, or iscsid before it has told the kernel
+the name of the target, the kernel keeps the session, with any transport: only messages to the transport
+class end it, and no program of open-iscsi sends them.
 """
 
 from __future__ import annotations
