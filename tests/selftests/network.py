@@ -146,8 +146,10 @@ def mended(line: Line) -> None:
     try:
         line.back(BACK_SECONDS if alive else 1)
     except LabError:
-        print(f"# rxe cannot connect any more, queue pair 1: {end.queue_pair_1()}; "
-              "its device is made anew", flush=True)
+        state = end.queue_pair_1()
+        if state == CONNECTS:
+            raise
+        print(f"# rxe cannot connect any more, queue pair 1: {state}; its device is made anew", flush=True)
         end.remove_device()
         end.add_device()
         line.back()
