@@ -27,6 +27,16 @@ HEADER, FIXED, EVENT_LENGTH = struct.Struct("=IHHII"), struct.Struct("=IiQ"), 56
 ANSWER_SECONDS = 60
 
 
+def answered(message: bytes, what: int) -> int | None:
+    """The error in a message of the kernel, if it is the answer to this one.
+
+    The type is in the header; where there is an error, that of the event is ISCSI_KEVENT_IF_ERROR (iscsi_if_rx()).
+    """
+    _, kind, *_ = HEADER.unpack_from(message)
+    _, error, _ = FIXED.unpack_from(message, HEADER.size)
+    return error if kind == what else None
+
+
 def tell(what: int, body: bytes) -> int:
     """Send one message; return its error, 0 for none."""
     transport = int(read(Path("/sys/class/iscsi_transport/iser/handle")))
@@ -36,9 +46,8 @@ def tell(what: int, body: bytes) -> int:
         link.bind((0, 0))
         link.sendto(HEADER.pack(HEADER.size + len(event), what, 0, 1, os.getpid()) + event, (0, 0))
         while True:
-            answer = link.recv(65536)
-            kind, error, _ = FIXED.unpack_from(answer, HEADER.size)
-            if kind == what:
+            error = answered(link.recv(65536), what)
+            if error is not None:
                 return error
 
 
