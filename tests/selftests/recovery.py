@@ -120,7 +120,7 @@ def iscsid_dies(env: Env) -> None:
 def iscsid_dies_in_a_login(env: Env) -> None:
     """iscsid is killed at one moment of a login after another: a new one can log out of what it finds, and in again.
 
-    A connection that was not a session's yet nobody knows; it goes with the module.
+    A connection that was not a session's yet nobody knows; the last one goes with the module.
     """
     env.target()
     node = env.node()
@@ -130,7 +130,10 @@ def iscsid_dies_in_a_login(env: Env) -> None:
     env.log_out_all()
     found = 0
     for number in range(LOGIN_MOMENTS):
-        moment = whole * number / (LOGIN_MOMENTS - 1)
+        # LIO waits 15 s for a login on each of them, and meanwhile does nothing else.
+        orphans.disconnect_all()
+        # More of them early: the end of a login is a wait for disks.
+        moment = whole * (1 - number / (LOGIN_MOMENTS - 1)) ** 3
         with begun(node, {**SETTINGS, **AFTER_A_REFUSAL}):
             time.sleep(moment)
             kill_iscsid()

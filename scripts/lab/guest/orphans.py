@@ -60,5 +60,10 @@ def end_all() -> None:
         error = tell(DESTROY_SESSION, struct.pack("=I", session.sid))
         if error:
             raise LabError(f"session {session.sid} cannot be ended: {errno.errorcode.get(-error, error)}")
+    disconnect_all()
+
+
+def disconnect_all() -> None:
+    """End every endpoint; where a session has one, it is lost."""
     for path in Path("/sys/class/iscsi_endpoint").glob("*"):
         tell(EP_DISCONNECT, struct.pack("=Q", int(read(path / "handle"))))
