@@ -2,7 +2,7 @@
 """Ending sessions that no process looks after any more.
 
 iscsiadm keeps the session of a discovery itself. If it dies, or iscsid before it has told the kernel
-the name of the target, the kernel keeps the session, with any transport: only messages to the transport
+what a login is for, the kernel keeps the session, with any transport: only messages to the transport
 class end it, and no program of open-iscsi sends them.
 """
 
@@ -15,6 +15,7 @@ import struct
 from pathlib import Path
 
 from lab.guest import initiator
+from lab.guest.initiator import Session
 from lab.guest.system import SLOWNESS, read
 from lab.report import LabError
 
@@ -49,6 +50,14 @@ def tell(what: int, body: bytes) -> int:
             error = answered(link.recv(65536), what)
             if error is not None:
                 return error
+
+
+def adoptable(session: Session) -> bool:
+    """Whether another iscsid can take a session over: the last that it reads of one is who has logged in.
+
+    Without the name of the target it leaves a session alone, without the portal's port it tries port 0 for ever.
+    """
+    return read(session.directory / "initiatorname", "") == initiator.initiator_name()
 
 
 def end_all() -> None:
